@@ -1,0 +1,1 @@
+//! The HTTP edge: authenticate, Lambda's API, function URLs, Squall's own API.

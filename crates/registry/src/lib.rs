@@ -1,0 +1,21 @@
+//! The set of functions: their configuration, versions, aliases, URLs, tags and code packages.
+//!
+//! The gateway changes it, the dispatcher asks it what to run ([`Registry::resolve`]).
+//! All of it is in memory for reading and in the store for keeping; a change is acknowledged once it is durable.
+
+mod change;
+mod error;
+mod function;
+mod registry;
+mod request;
+
+pub use change::Change;
+pub use error::RegistryError;
+pub use function::{
+    Alias, Cors, Function, FunctionConfig, FunctionUrl, InvokeMode, LastUpdateStatus, State, UrlAuthType,
+};
+pub use registry::{Config, Limits, Registry, Resolved, RuntimeCheck};
+pub use request::{
+    CodeSource, CreateAlias, CreateFunction, FunctionUrlSettings, Page, PublishVersion, UpdateAlias,
+    UpdateCode, UpdateConfiguration, Usage,
+};

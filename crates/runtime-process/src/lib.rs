@@ -1,0 +1,1 @@
+//! Native functions: Python, Node, any executable.

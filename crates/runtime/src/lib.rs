@@ -1,0 +1,17 @@
+//! What runs a function: [`Runtime`] makes instances, an [`Instance`] runs one event at a time.
+//!
+//! The dispatcher calls both and knows nothing else about processes or WebAssembly.
+//! An instance goes through these states and never back:
+//!
+//! ```text
+//! Runtime::create → init → (invoke)* → stop
+//!                     └──────┴─────→ dead, at any moment: noticed through `exit`
+//! ```
+
+mod event;
+mod instance;
+mod log;
+
+pub use event::{Event, Reply};
+pub use instance::{Exit, ExitWatch, Fault, Instance, InstanceId, NotOffered, Runtime, StartError};
+pub use log::{LogCapture, LogLine};

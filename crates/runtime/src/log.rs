@@ -1,0 +1,174 @@
+//! What a function writes, cut into lines and bounded.
+//!
+//! An instance pushes the bytes that it reads from the function's output;
+//! the dispatcher adds Lambda's own lines and hands the whole to the log store.
+
+use std::time::SystemTime;
+
+/// One line of a function's log, without its line end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogLine {
+    /// When it was read.
+    pub at: SystemTime,
+    /// The text; bytes that are not UTF-8 are replaced.
+    pub text: String,
+}
+
+/// Collects one invocation's lines, up to a number of bytes.
+///
+/// Past the bound it counts and drops, and [`finish`](Self::finish) ends with a line that says how much was dropped.
+#[derive(Debug)]
+pub struct LogCapture {
+    lines: Vec<LogLine>,
+    /// The line that has no end yet.
+    partial: Vec<u8>,
+    bytes_kept: usize,
+    bytes_max: usize,
+    bytes_dropped: u64,
+}
+
+/// A line longer than this is cut in two, so that one line never holds everything (CloudWatch's limit per event).
+const LINE_BYTES_MAX: usize = 256 * 1024;
+
+impl LogCapture {
+    /// An empty capture that keeps at most `bytes_max` bytes of text.
+    pub fn new(bytes_max: usize) -> Self {
+        Self {
+            lines: Vec::new(),
+            partial: Vec::new(),
+            bytes_kept: 0,
+            bytes_max,
+            bytes_dropped: 0,
+        }
+    }
+
+    /// Takes output as it was read; a line may come in pieces.
+    pub fn push(&mut self, mut output: &[u8]) {
+        while !output.is_empty() {
+            let end = output.iter().position(|&b| b == b'\n');
+            let piece = &output[..end.unwrap_or(output.len())];
+            self.extend_partial(piece);
+            match end {
+                Some(end) => {
+                    self.end_line();
+                    output = &output[end + 1..];
+                }
+                None => break,
+            }
+        }
+    }
+
+    /// Adds a whole line of the platform's own. It is kept even when the bound is reached.
+    pub fn line(&mut self, text: String) {
+        self.end_partial();
+        self.lines.push(LogLine {
+            at: SystemTime::now(),
+            text,
+        });
+    }
+
+    /// Ends an unfinished line, says what was dropped, and gives up the lines.
+    pub fn finish(&mut self) -> Vec<LogLine> {
+        self.end_partial();
+        if self.bytes_dropped > 0 {
+            let text = format!(
+                "squall: dropped {} bytes of output past the limit of {} bytes per invocation",
+                self.bytes_dropped, self.bytes_max
+            );
+            self.lines.push(LogLine {
+                at: SystemTime::now(),
+                text,
+            });
+            self.bytes_dropped = 0;
+        }
+        self.bytes_kept = 0;
+        std::mem::take(&mut self.lines)
+    }
+
+    /// Whether nothing has been written.
+    pub fn is_empty(&self) -> bool {
+        self.lines.is_empty() && self.partial.is_empty() && self.bytes_dropped == 0
+    }
+
+    fn extend_partial(&mut self, mut piece: &[u8]) {
+        while !piece.is_empty() {
+            let room = self.bytes_max.saturating_sub(self.bytes_kept);
+            let take = piece.len().min(room).min(LINE_BYTES_MAX - self.partial.len());
+            if room == 0 {
+                self.bytes_dropped += piece.len() as u64;
+                return;
+            }
+            self.partial.extend_from_slice(&piece[..take]);
+            self.bytes_kept += take;
+            piece = &piece[take..];
+            if self.partial.len() == LINE_BYTES_MAX {
+                self.end_line();
+            }
+        }
+    }
+
+    fn end_partial(&mut self) {
+        if !self.partial.is_empty() {
+            self.end_line();
+        }
+    }
+
+    fn end_line(&mut self) {
+        if self.partial.is_empty() && self.bytes_dropped > 0 {
+            return;
+        }
+        let text = String::from_utf8_lossy(&self.partial).into_owned();
+        self.partial.clear();
+        self.lines.push(LogLine {
+            at: SystemTime::now(),
+            text,
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(bytes_max: usize, writes: &[&str], expected: &[&str]) {
+        let mut capture = LogCapture::new(bytes_max);
+        for write in writes {
+            capture.push(write.as_bytes());
+        }
+        let lines: Vec<String> = capture.finish().into_iter().map(|line| line.text).collect();
+        assert_eq!(lines, expected);
+    }
+
+    #[test]
+    fn joins_a_line_that_comes_in_pieces() {
+        check(100, &["hel", "lo\nwor", "ld"], &["hello", "world"]);
+    }
+
+    #[test]
+    fn keeps_empty_lines() {
+        check(100, &["a\n\nb\n"], &["a", "", "b"]);
+    }
+
+    #[test]
+    fn says_how_much_it_dropped() {
+        check(
+            6,
+            &["hello\nworld\n", "more\n"],
+            &[
+                "hello",
+                "w",
+                "squall: dropped 8 bytes of output past the limit of 6 bytes per invocation",
+            ],
+        );
+    }
+
+    #[test]
+    fn an_unfinished_line_ends_before_a_line_of_the_platform() {
+        let mut capture = LogCapture::new(100);
+        capture.push(b"no newline");
+        capture.line("END".into());
+        let lines: Vec<String> = capture.finish().into_iter().map(|line| line.text).collect();
+        assert_eq!(lines, ["no newline", "END"]);
+    }
+}

@@ -1,0 +1,2 @@
+//! The squall binary: one process that takes functions and runs each event in an instance of its function.
+fn main() {}

@@ -1,0 +1,202 @@
+//! What is asked of a store, and what it answers.
+
+use bytes::Bytes;
+
+/// A named, ordered set of keys. Each user of the store has its own, as a constant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Space(pub &'static str);
+
+/// What a committed batch survives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Durability {
+    /// The end of the process (written, not synced). For logs and other records that may lose their last moments.
+    Buffered,
+    /// Power loss (synced, as part of a group). For everything that is acknowledged.
+    Durable,
+}
+
+/// A stored value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The bytes.
+    pub value: Bytes,
+    /// The sequence number of the commit that wrote it.
+    pub revision: u64,
+}
+
+/// What must hold for a batch to be applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expect {
+    /// The key has no entry.
+    Absent,
+    /// The key's entry has this revision.
+    Revision(u64),
+}
+
+/// One operation of a batch.
+#[derive(Debug, Clone)]
+pub enum Op {
+    /// Writes a value.
+    Put {
+        /// Where.
+        space: Space,
+        /// The key, 1 to 1,024 bytes.
+        key: Bytes,
+        /// The value.
+        value: Bytes,
+    },
+    /// Removes an entry; removing what is not there is not an error.
+    Delete {
+        /// Where.
+        space: Space,
+        /// The key.
+        key: Bytes,
+    },
+    /// Writes a value under `prefix` followed by the commit's sequence number (8 bytes, big-endian) and the
+    /// operation's place in its batch (4 bytes, big-endian): keys that only grow.
+    Append {
+        /// Where.
+        space: Space,
+        /// What the key starts with.
+        prefix: Bytes,
+        /// The value.
+        value: Bytes,
+    },
+    /// Writes nothing, but the batch is applied only if this holds.
+    Check {
+        /// Where.
+        space: Space,
+        /// The key.
+        key: Bytes,
+        /// What must hold.
+        expect: Expect,
+    },
+}
+
+/// Operations that are applied together or not at all, in their order.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    /// What to do.
+    pub ops: Vec<Op>,
+    /// What it must survive.
+    pub durability: Durability,
+}
+
+impl Batch {
+    /// An empty batch that will survive power loss.
+    pub fn durable() -> Self {
+        Self {
+            ops: Vec::new(),
+            durability: Durability::Durable,
+        }
+    }
+
+    /// An empty batch that will survive the end of the process.
+    pub fn buffered() -> Self {
+        Self {
+            ops: Vec::new(),
+            durability: Durability::Buffered,
+        }
+    }
+
+    /// Adds a write.
+    #[must_use]
+    pub fn put(mut self, space: Space, key: impl Into<Bytes>, value: impl Into<Bytes>) -> Self {
+        self.ops.push(Op::Put {
+            space,
+            key: key.into(),
+            value: value.into(),
+        });
+        self
+    }
+
+    /// Adds a removal.
+    #[must_use]
+    pub fn delete(mut self, space: Space, key: impl Into<Bytes>) -> Self {
+        self.ops.push(Op::Delete {
+            space,
+            key: key.into(),
+        });
+        self
+    }
+
+    /// Adds an append.
+    #[must_use]
+    pub fn append(mut self, space: Space, prefix: impl Into<Bytes>, value: impl Into<Bytes>) -> Self {
+        self.ops.push(Op::Append {
+            space,
+            prefix: prefix.into(),
+            value: value.into(),
+        });
+        self
+    }
+
+    /// Adds an expectation.
+    #[must_use]
+    pub fn expect(mut self, space: Space, key: impl Into<Bytes>, expect: Expect) -> Self {
+        self.ops.push(Op::Check {
+            space,
+            key: key.into(),
+            expect,
+        });
+        self
+    }
+}
+
+/// A batch that was applied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Committed {
+    /// The commit's sequence number, which is the revision of all that it wrote.
+    pub sequence: u64,
+    /// The keys that appends were given, in their order.
+    pub appended: Vec<Bytes>,
+}
+
+/// A question for entries in key order.
+#[derive(Debug, Clone)]
+pub struct Scan {
+    /// Where.
+    pub space: Space,
+    /// Only keys that start with this.
+    pub prefix: Bytes,
+    /// Only keys behind this one in the scan's direction, exclusive.
+    pub after: Option<Bytes>,
+    /// The most entries to return.
+    pub limit: usize,
+    /// From the last key to the first.
+    pub reverse: bool,
+}
+
+impl Scan {
+    /// All entries whose key starts with `prefix`, first to last.
+    pub fn prefix(space: Space, prefix: impl Into<Bytes>) -> Self {
+        Self {
+            space,
+            prefix: prefix.into(),
+            after: None,
+            limit: usize::MAX,
+            reverse: false,
+        }
+    }
+
+    /// Returns at most `limit` entries.
+    #[must_use]
+    pub fn limit(mut self, limit: usize) -> Self {
+        self.limit = limit;
+        self
+    }
+
+    /// Starts behind `key`.
+    #[must_use]
+    pub fn after(mut self, key: impl Into<Bytes>) -> Self {
+        self.after = Some(key.into());
+        self
+    }
+
+    /// Goes from the last key to the first.
+    #[must_use]
+    pub fn reverse(mut self) -> Self {
+        self.reverse = true;
+        self
+    }
+}

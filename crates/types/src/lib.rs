@@ -1,0 +1,19 @@
+//! The nouns that two or more crates share, and the one verb, [`Invoke`].
+//!
+//! Everybody depends on this crate; it depends on nobody.
+//! It does no I/O, starts no tasks and does not know tokio.
+
+mod arn;
+mod function;
+mod invocation;
+mod invoke;
+mod name;
+
+pub use arn::Home;
+pub use function::{Code, Revision, RevisionId, RuntimeName, Version};
+pub use invocation::{FunctionError, Invocation, Outcome, Placement, RequestId, Usage};
+pub use invoke::{Invoke, InvokeError, ThrottleReason};
+pub use name::{AliasName, FunctionName, FunctionRef, NameError, Qualifier};
+
+/// Bytes in one mebibyte; Lambda counts memory and storage in these and writes "MB".
+pub const MIB: u64 = 1024 * 1024;
