@@ -1,6 +1,21 @@
 //! What is asked of a store, and what it answers.
 
+use std::ops::Bound;
+
 use bytes::Bytes;
+
+use crate::StoreError;
+
+/// The most bytes of a key, and of what an append's key becomes.
+pub const KEY_BYTES_MAX: usize = 1024;
+/// The most bytes of a value.
+pub const VALUE_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// The most bytes of a batch's keys and values.
+pub const BATCH_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// The most operations of a batch.
+pub const BATCH_OPS_MAX: usize = 100_000;
+/// What an append adds to its prefix.
+const APPEND_SUFFIX_BYTES: usize = 12;
 
 /// A named, ordered set of keys. Each user of the store has its own, as a constant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -74,6 +89,8 @@ pub enum Op {
 }
 
 /// Operations that are applied together or not at all, in their order.
+///
+/// Expectations are about what was there before the batch, wherever in it they stand.
 #[derive(Debug, Clone)]
 pub struct Batch {
     /// What to do.
@@ -198,5 +215,84 @@ impl Scan {
     pub fn reverse(mut self) -> Self {
         self.reverse = true;
         self
+    }
+}
+
+impl Scan {
+    /// The range of keys that it asks for; `None` when that is empty.
+    pub(crate) fn bounds(&self) -> Option<(Bound<Bytes>, Bound<Bytes>)> {
+        let mut low = Bound::Included(self.prefix.clone());
+        let mut high = prefix_end(&self.prefix).map_or(Bound::Unbounded, Bound::Excluded);
+        match (&self.after, self.reverse) {
+            (Some(after), false) if *after >= self.prefix => low = Bound::Excluded(after.clone()),
+            (Some(after), true) if !matches!(&high, Bound::Excluded(end) if end <= after) => {
+                high = Bound::Excluded(after.clone());
+            }
+            _ => {}
+        }
+        let empty = match (&low, &high) {
+            (Bound::Included(low) | Bound::Excluded(low), Bound::Excluded(high)) => low >= high,
+            _ => false,
+        };
+        (!empty).then_some((low, high))
+    }
+}
+
+/// The first key behind all that start with `prefix`; `None` when there is none.
+fn prefix_end(prefix: &[u8]) -> Option<Bytes> {
+    let last = prefix.iter().rposition(|byte| *byte != u8::MAX)?;
+    let mut end = prefix[..=last].to_vec();
+    end[last] += 1;
+    Some(end.into())
+}
+
+/// The key that an append gets: see [`Op::Append`].
+pub(crate) fn append_key(prefix: &[u8], sequence: u64, place: usize) -> Bytes {
+    let place = u32::try_from(place).expect("a batch has at most BATCH_OPS_MAX operations");
+    let mut key = Vec::with_capacity(prefix.len() + APPEND_SUFFIX_BYTES);
+    key.extend_from_slice(prefix);
+    key.extend_from_slice(&sequence.to_be_bytes());
+    key.extend_from_slice(&place.to_be_bytes());
+    key.into()
+}
+
+/// Refuses a batch that is larger than any store takes.
+pub(crate) fn check_limits(batch: &Batch) -> Result<(), StoreError> {
+    let refuse = |what: &str, found: usize, max: usize| {
+        let reason = format!("{what} of {found}, at most {max} are allowed");
+        Err(StoreError::Refused { reason })
+    };
+    if batch.ops.len() > BATCH_OPS_MAX {
+        return refuse("a number of operations", batch.ops.len(), BATCH_OPS_MAX);
+    }
+    let mut bytes = 0;
+    for op in &batch.ops {
+        let (key, value) = op.lengths();
+        if key == 0 {
+            let reason = "a key of no bytes".to_owned();
+            return Err(StoreError::Refused { reason });
+        }
+        if key > KEY_BYTES_MAX {
+            return refuse("key bytes", key, KEY_BYTES_MAX);
+        }
+        if value > VALUE_BYTES_MAX {
+            return refuse("value bytes", value, VALUE_BYTES_MAX);
+        }
+        bytes += key + value;
+    }
+    if bytes > BATCH_BYTES_MAX {
+        return refuse("batch bytes", bytes, BATCH_BYTES_MAX);
+    }
+    Ok(())
+}
+
+impl Op {
+    /// Bytes of the key that it touches, and of its value.
+    pub(crate) fn lengths(&self) -> (usize, usize) {
+        match self {
+            Self::Put { key, value, .. } => (key.len(), value.len()),
+            Self::Delete { key, .. } | Self::Check { key, .. } => (key.len(), 0),
+            Self::Append { prefix, value, .. } => (prefix.len() + APPEND_SUFFIX_BYTES, value.len()),
+        }
     }
 }

@@ -6,6 +6,12 @@ pub enum StoreError {
     /// An expectation of a batch did not hold; nothing of the batch was written.
     #[error("a key was changed by someone else meanwhile")]
     Conflict,
+    /// The batch is larger than a store takes; nothing of it was written, and a retry will not help.
+    #[error("the store refused a batch: {reason}")]
+    Refused {
+        /// What is too large.
+        reason: String,
+    },
     /// Another process has the data directory open.
     #[error("`{path}` is in use by another process{}", pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default())]
     InUse {

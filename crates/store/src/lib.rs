@@ -1,14 +1,20 @@
 //! Where everything that must outlive the process is kept.
 //!
-//! [`Store`] is one trait with several implementations: [`Embedded`] on disk, [`Memory`] for tests,
-//! and later a cluster. All of them pass [`contract`]'s one suite.
-//! [`LogStore`] keeps what functions write, on any store, with limits.
+//! [`Store`] is one trait with several implementations: `Embedded` on disk, [`Memory`] for tests,
+//! and later a cluster. All of them pass `contract`'s one suite.
+//! [`logs::LogStore`] keeps what functions write, on any store, with limits.
 
 mod batch;
 mod error;
+pub mod logs;
+mod memory;
 
-pub use batch::{Batch, Committed, Durability, Entry, Expect, Op, Scan, Space};
+pub use batch::{
+    BATCH_BYTES_MAX, BATCH_OPS_MAX, Batch, Committed, Durability, Entry, Expect, KEY_BYTES_MAX, Op, Scan,
+    Space, VALUE_BYTES_MAX,
+};
 pub use error::StoreError;
+pub use memory::Memory;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -31,7 +37,7 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`StoreError::Conflict`] when an expectation does not hold: nothing was written, and a retry after reading
-    /// again is safe. [`StoreError::Io`]: whether it was written is not known until the store is opened again.
+    /// again is safe. [`StoreError::Refused`] when the batch is too large. [`StoreError::Io`]: whether it was written is not known until the store is opened again.
     async fn commit(&self, batch: Batch) -> Result<Committed, StoreError>;
 
     /// Entries in key order, as [`Scan`] asks for them.
@@ -40,5 +46,3 @@ pub trait Store: Send + Sync + 'static {
     /// [`StoreError::Io`] or [`StoreError::Corrupt`].
     async fn scan(&self, scan: Scan) -> Result<Vec<(Bytes, Entry)>, StoreError>;
 }
-
-pub mod logs;
