@@ -66,7 +66,7 @@ pub struct UpArgs {
 }
 
 /// A number and its unit: `500ms`, `1s`, `10m`, `2h`, `14d`.
-fn parse_duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     let wrong = || {
         format!("`{text}` is not a duration: write a number and a unit, such as 500ms, 30s, 10m, 2h or 14d")
     };

@@ -1,0 +1,96 @@
+//! The subcommands: each parses its own arguments, does its work, prints, and says how it went.
+//!
+//! All but `up` and `env` are clients of a running server and know nothing that another client could not.
+
+pub(crate) mod deploy;
+mod env;
+mod invoke;
+mod logs;
+mod ls;
+pub(crate) mod print;
+mod rm;
+mod up;
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Subcommand;
+
+/// What can be asked for.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a server: everything in one process.
+    #[command(after_help = "\
+Examples:
+  squall up
+  squall up --listen 127.0.0.1:0 --data-dir /tmp/try     a free port, a directory of its own")]
+    Up(Box<crate::up::UpArgs>),
+
+    /// Print what makes boto3, aws, SDKs and this command talk to a running server.
+    #[command(after_help = "\
+Examples:
+  eval \"$(squall env)\"
+  eval \"$(squall env --data-dir /tmp/try)\" && aws lambda list-functions")]
+    Env(env::EnvArgs),
+
+    /// Create a function from code, or update it.
+    #[command(after_help = deploy::EXAMPLES)]
+    Deploy(Box<deploy::DeployArgs>),
+
+    /// Call a function and print its answer.
+    #[command(after_help = "\
+Examples:
+  squall invoke hello --data '{\"name\": \"world\"}'
+  squall invoke hello --data @event.json --logs
+  echo '{}' | squall invoke hello --data - | jq .
+  squall invoke hello --async")]
+    Invoke(invoke::InvokeArgs),
+
+    /// Show what a function wrote.
+    #[command(after_help = "\
+Examples:
+  squall logs hello
+  squall logs hello -f
+  squall logs hello --since 10m
+  squall logs hello --request-id 8f5a3b1e-6c0e-4ac1-9a43-0d1f1f7a2b11")]
+    Logs(logs::LogsArgs),
+
+    /// List functions.
+    #[command(after_help = "\
+Examples:
+  squall ls
+  squall ls --output json | jq -r '.[].FunctionName'")]
+    Ls(ls::LsArgs),
+
+    /// Remove functions, with their versions, logs and URLs.
+    #[command(after_help = "\
+Examples:
+  squall rm hello
+  squall rm hello resize")]
+    Rm(rm::RmArgs),
+}
+
+/// Runs one command to its end.
+///
+/// # Errors
+/// What went wrong, for `main` to print.
+pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Up(args) => up::run(*args),
+        Command::Env(args) => env::run(&args),
+        Command::Deploy(args) => block_on(deploy::run(*args)),
+        Command::Invoke(args) => block_on(invoke::run(args)),
+        Command::Logs(args) => block_on(logs::run(args)),
+        Command::Ls(args) => block_on(ls::run(args)),
+        Command::Rm(args) => block_on(rm::run(args)),
+    }
+}
+
+/// A client needs one thread.
+fn block_on(work: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("could not start the runtime")?
+        .block_on(work)
+}
