@@ -11,7 +11,7 @@ pub const KEY_BYTES_MAX: usize = 1024;
 /// The most bytes of a value.
 pub const VALUE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// The most bytes of a batch's keys and values.
-pub const BATCH_BYTES_MAX: usize = 64 * 1024 * 1024;
+pub const BATCH_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// The most operations of a batch.
 pub const BATCH_OPS_MAX: usize = 100_000;
 /// What an append adds to its prefix.

@@ -1,10 +1,12 @@
 //! Where everything that must outlive the process is kept.
 //!
-//! [`Store`] is one trait with several implementations: `Embedded` on disk, [`Memory`] for tests,
-//! and later a cluster. All of them pass `contract`'s one suite.
+//! [`Store`] is one trait with several implementations: [`Embedded`] on disk, [`Memory`] for tests,
+//! and later a cluster. All of them pass [`contract`]'s one suite.
 //! [`logs::LogStore`] keeps what functions write, on any store, with limits.
 
 mod batch;
+pub mod contract;
+mod embedded;
 mod error;
 pub mod logs;
 mod memory;
@@ -13,6 +15,7 @@ pub use batch::{
     BATCH_BYTES_MAX, BATCH_OPS_MAX, Batch, Committed, Durability, Entry, Expect, KEY_BYTES_MAX, Op, Scan,
     Space, VALUE_BYTES_MAX,
 };
+pub use embedded::{Embedded, EmbeddedConfig};
 pub use error::StoreError;
 pub use memory::Memory;
 

@@ -121,3 +121,13 @@ impl Expect {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn keeps_the_contract() {
+        crate::contract::run(|| async { Memory::new() }).await;
+    }
+}
