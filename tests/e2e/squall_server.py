@@ -125,7 +125,7 @@ class Server:
 
     def descendants(self):
         """The processes that it started, and theirs: pid -> command line."""
-        return _descendants(self.process.pid)
+        return descendants_of(self.process.pid)
 
     def wait_for_no_descendants(self, seconds=30):
         """Returns when none of its processes is left; waits on each one's end, not on a clock."""
@@ -244,7 +244,8 @@ def alive(pid):
 
 
 
-def _descendants(root):
+def descendants_of(root):
+    """The processes below a process, zombies left out: pid -> command line."""
     children = {}
     for entry in pathlib.Path("/proc").iterdir():
         if entry.name.isdigit():

@@ -99,5 +99,3 @@ def test_tags_concurrency_and_urls(aws, workdir):
     assert aws("get-function-concurrency", "--function-name", name)["ReservedConcurrentExecutions"] == 3
     assert aws("create-function-url-config", "--function-name", name, "--auth-type", "NONE")["AuthType"] == "NONE"
     assert len(aws("list-function-url-configs", "--function-name", name)["FunctionUrlConfigs"]) == 1
-    aws("add-permission", "--function-name", name, "--statement-id", "s", "--principal", "*",
-        "--action", "lambda:InvokeFunctionUrl", "--function-url-auth-type", "NONE")
