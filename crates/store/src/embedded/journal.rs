@@ -27,6 +27,7 @@ const ITEM_HEADER_BYTES: usize = 1 + 1 + 1 + 8 + 2 + 4 + 4;
 const END_BYTES: u64 = 1 + 8 + 4;
 const MAGIC: &[u8; 4] = b"FJL\x03";
 const BUFFER_BYTES: usize = 64 * 1024;
+static ZEROS: [u8; BUFFER_BYTES] = [0; BUFFER_BYTES];
 
 /// The sequence numbers of one group, which is one batch of the engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -160,7 +161,7 @@ fn zeros_from(mut file: File, at: u64) -> io::Result<End> {
         if part.is_empty() {
             return Ok(End::Clean);
         }
-        if part.iter().any(|byte| *byte != 0) {
+        if part != &ZEROS[..part.len()] {
             return Ok(End::Torn { at });
         }
         let length = part.len();

@@ -1,5 +1,8 @@
 //! What only a store on disk can do wrong: crashes, damage, a second opener, a full disk.
 
+mod damage;
+mod processes;
+
 use super::*;
 use crate::contract;
 
@@ -63,6 +66,14 @@ async fn numbers(store: &Embedded) -> Vec<u64> {
     found.into_iter().map(number).collect()
 }
 
+/// Leaves a closed store with this many commits, buffered and durable ones in turn.
+async fn written(dir: &Path, count: u64) {
+    let store = open(dir).expect("opens");
+    for n in 0..count {
+        put(&store, n, n % 2 == 0).await.expect("commits");
+    }
+}
+
 #[tokio::test]
 async fn keeps_everything_when_opened_again() {
     let dir = tempfile::tempdir().expect("a directory");
@@ -83,4 +94,61 @@ async fn keeps_everything_when_opened_again() {
             assert_eq!(numbers(&store).await.len(), 200, "a closed store can be read");
         }
     }
+}
+
+#[tokio::test]
+async fn refuses_a_format_that_it_does_not_know() {
+    let dir = tempfile::tempdir().expect("a directory");
+    written(dir.path(), 1).await;
+    fs::write(dir.path().join("FORMAT"), "squall-store 2\n").expect("writes");
+    let error = open(dir.path()).map(drop).expect_err("it is refused").to_string();
+    assert!(
+        error.contains("data format squall-store 2; this version reads squall-store 1"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn takes_up_a_first_start_that_was_interrupted() {
+    let dir = tempfile::tempdir().expect("a directory");
+    fs::create_dir_all(dir.path().join("db/keyspaces")).expect("creates");
+    for (file, length) in [("LOCK", 0), ("db/lock", 0), ("db/0.jnl", 64 * 1024 * 1024)] {
+        let file = fs::File::create(dir.path().join(file)).expect("creates");
+        file.set_len(length).expect("grows");
+    }
+    written(dir.path(), 3).await;
+    assert_eq!(numbers(&open(dir.path()).expect("opens")).await, [0, 1, 2]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_outgrew_its_memory_has_everything() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let config = || EmbeddedConfig {
+        memtable_bytes: 64 * 1024,
+        ..EmbeddedConfig::default()
+    };
+    let value = |n: u32| vec![n as u8; 1000];
+    let key = |n: u32| n.to_be_bytes().to_vec();
+    {
+        let store = Embedded::open(dir.path(), config()).expect("opens");
+        for step in 0..100 {
+            let numbers = step * 20..(step + 1) * 20;
+            let batch = numbers.fold(Batch::buffered(), |batch, n| batch.put(SPACE, key(n), value(n)));
+            let batch = batch.delete(SPACE, key(step * 20));
+            store.commit(batch).await.expect("commits");
+        }
+    }
+    let store = Embedded::open(dir.path(), config()).expect("opens");
+    let found = store.scan(Scan::prefix(SPACE, "")).await.expect("scans");
+    let expected = (0..2000_u32).filter(|n| n % 20 != 0).map(|n| (key(n), value(n)));
+    assert!(
+        found
+            .iter()
+            .map(|(key, entry)| (key.to_vec(), entry.value.to_vec()))
+            .eq(expected)
+    );
+    assert_eq!(
+        store.commit(Batch::durable()).await.expect("commits").sequence,
+        101
+    );
 }
