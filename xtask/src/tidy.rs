@@ -27,7 +27,7 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<()> {
     }
     match violations.len() {
         0 => Ok(()),
-        n => bail!("{n} rules of the tree are broken"),
+        n => bail!("the tree is not tidy: {n} violations"),
     }
 }
 

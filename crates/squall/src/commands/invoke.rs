@@ -22,7 +22,7 @@ use crate::client::{Answer, Client, Refusal, ServerArgs};
 pub(crate) struct InvokeArgs {
     /// Function: its name, NAME:QUALIFIER or its ARN.
     name: String,
-    /// The event: JSON, @FILE, or - for stdin [default: none, which a function sees as {}].
+    /// The event: JSON, @FILE, or - for stdin [default: {}].
     #[arg(long, short, value_name = "JSON|@FILE|-")]
     data: Option<String>,
     /// Have it accepted and run later; prints the request id.

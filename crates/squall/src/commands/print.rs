@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::time::Duration;
 
+use anyhow::Context;
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -17,16 +18,23 @@ pub(crate) enum Output {
     Json,
 }
 
+/// The reader of our stdout went away, as in `squall logs hello | head`; which is no failure.
+/// A type of its own: a server's connection breaks with the same error of the system, and that is one.
+#[derive(Debug, thiserror::Error)]
+#[error("nobody reads stdout any more")]
+struct StdoutClosed;
+
 /// Writes a line to stdout.
 ///
 /// # Errors
 /// When stdout is gone or full; see [`is_closed_pipe`].
 pub(crate) fn line(text: &str) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    out.write_all(b"\n")?;
-    out.flush()?;
-    Ok(())
+    stdout_result(
+        out.write_all(text.as_bytes())
+            .and_then(|()| out.write_all(b"\n"))
+            .and_then(|()| out.flush()),
+    )
 }
 
 /// Writes bytes to stdout as they are, and a line end when they have none.
@@ -35,12 +43,19 @@ pub(crate) fn line(text: &str) -> anyhow::Result<()> {
 /// As [`line`].
 pub(crate) fn bytes(bytes: &[u8]) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
-    out.write_all(bytes)?;
-    if !bytes.ends_with(b"\n") {
-        out.write_all(b"\n")?;
+    let end: &[u8] = if bytes.ends_with(b"\n") { b"" } else { b"\n" };
+    stdout_result(
+        out.write_all(bytes)
+            .and_then(|()| out.write_all(end))
+            .and_then(|()| out.flush()),
+    )
+}
+
+fn stdout_result(written: io::Result<()>) -> anyhow::Result<()> {
+    match written {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(StdoutClosed.into()),
+        written => written.context("could not write to stdout"),
     }
-    out.flush()?;
-    Ok(())
 }
 
 /// Writes a line to stderr. Nobody is left to be told when that fails.
@@ -63,12 +78,9 @@ pub(crate) fn failure(error: &anyhow::Error) {
     note(&format!("error: {error:#}"));
 }
 
-/// Whether the reader of our stdout went away (`squall logs | head`), which is no failure.
+/// Whether a command ended because the reader of our stdout went away.
 pub(crate) fn is_closed_pipe(error: &anyhow::Error) -> bool {
-    error
-        .chain()
-        .filter_map(|cause| cause.downcast_ref::<io::Error>())
-        .any(|cause| cause.kind() == ErrorKind::BrokenPipe)
+    error.chain().any(|cause| cause.is::<StdoutClosed>())
 }
 
 /// Whether people look at stdout.
@@ -179,6 +191,15 @@ mod tests {
                 .expect("a shell");
             assert_eq!(String::from_utf8_lossy(&output.stdout), word);
         }
+    }
+
+    #[test]
+    fn only_our_own_stdout_may_close() {
+        let broken = || io::Error::from(ErrorKind::BrokenPipe);
+        let closed = stdout_result(Err(broken())).context("while printing");
+        assert!(is_closed_pipe(&closed.expect_err("it is closed")));
+        let connection = anyhow::Error::from(broken()).context("the connection broke");
+        assert!(!is_closed_pipe(&connection));
     }
 
     #[test]
