@@ -5,7 +5,6 @@ import os
 import re
 import selectors
 import subprocess
-import threading
 import time
 import urllib.parse
 
@@ -110,33 +109,34 @@ def test_logs_show_what_was_written_by_request(server, client):
     assert "said 1" in one and "said 0" not in one and "said 2" not in one
 
 
-def followed(server, *args, until, act=None, seconds=20):
-    """What `squall logs -f` has printed when `until` is seen; `act()` is called again and again meanwhile."""
+def followed(server, *args, until, when=None, act=None, seconds=20):
+    """What `squall logs -f` has printed when `until` is seen. When `when` is seen first, `act()` is called once."""
     process = subprocess.Popen(
         [binary(), "logs", "-f", *args], env=os.environ | server.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    seen, deadline = b"", time.monotonic() + seconds
-    actor = threading.Thread(target=lambda: act and act())
-    actor.start()
+    seen, deadline = "", time.monotonic() + seconds
     try:
         with selectors.DefaultSelector() as selector:
             selector.register(process.stdout, selectors.EVENT_READ)
-            while until.encode() not in seen:
-                assert selector.select(max(0, deadline - time.monotonic())), f"never saw `{until}` in:\n{seen.decode()}"
+            while until not in seen:
+                assert selector.select(max(0, deadline - time.monotonic())), f"never saw `{until}` in:\n{seen}"
                 chunk = os.read(process.stdout.fileno(), 65536)
                 assert chunk, f"ended: {process.stderr.read().decode()}"
-                seen += chunk
+                seen += chunk.decode()
+                if when and when in seen:
+                    when = None
+                    act()
         assert process.poll() is None, "following does not end by itself"
     finally:
-        actor.join()
         process.kill()
         process.communicate()
-    return seen.decode()
+    return seen
 
 
 def test_following_shows_lines_as_they_come(server, client):
     name = create(client, "def handler(e, c):\n    print('live', e)\n")
     client.invoke(FunctionName=name, Payload=b"1")
-    seen = followed(server, name, until="live 2", act=lambda: client.invoke(FunctionName=name, Payload=b"2"))
+    second = lambda: client.invoke(FunctionName=name, Payload=b"2")
+    seen = followed(server, name, when="live 1", act=second, until="live 2")
     assert seen.count("live 2") == 1
 
 

@@ -156,6 +156,22 @@ def test_a_data_dir_that_is_not_ours_is_refused_and_left_alone(workdir, content)
     assert kept.read_text() in ("mine", "{}")
 
 
+def test_a_data_dir_of_another_version_is_refused_and_left_alone(workdir):
+    server = Server(workdir / "versioned")
+    with judged(server):
+        server.start()
+        name = create(server.client(), "def handler(e, c):\n    return 1\n")
+        assert server.terminate() == 0
+        mark = next(server.data_dir.rglob("FORMAT"))
+        ours = mark.read_text()
+        mark.write_text("squall-store 99\n")
+        refused = server.squall("up", "--listen", "127.0.0.1:0", "--data-dir", server.data_dir, check=False, seconds=30)
+        assert refused.returncode == 1 and "99" in refused.stderr, refused
+        mark.write_text(ours)
+        server.start()
+        assert server.client().invoke(FunctionName=name)["StatusCode"] == 200
+
+
 def test_accepted_events_survive_an_orderly_stop(workdir):
     server, ran = Server(workdir / "orderly"), workdir / "orderly-ran"
     with judged(server):

@@ -42,8 +42,6 @@ def handler(event, context):
         return {1, 2}
     if what == "object":
         return object()
-    if what == "nan":
-        return float("nan")
     if what == "big":
         return "x" * event["size"]
     if what == "flood":
@@ -268,8 +266,7 @@ def test_a_payload_is_at_most_six_megabytes(server, client):
     assert (fits.status, fits.body) == (200, str(SIX_MB - 2).encode())
     refused = wire.send_signed(server, path, "POST", body=largest + b" ")
     assert (refused.status, refused.headers["x-amzn-errortype"]) == (413, "RequestTooLargeException"), refused
-    assert refused.json()["message"] == \
-        "Request must be smaller than 6291456 bytes for the InvokeFunction operation"
+    assert "6291456" in refused.json()["message"]
 
 
 def test_an_asynchronous_payload_is_at_most_one_megabyte(server, client):
