@@ -10,11 +10,19 @@ use super::succeed;
 use crate::say;
 
 /// How a tool is found (a command that succeeds), and Debian's package of it.
-const TOOLS: [(&[&str], &str); 4] = [
+/// From npm on they build npm's aws-lambda-ric, which a test runs unmodified.
+const TOOLS: [(&[&str], &str); 11] = [
     (&["cc", "--version"], "build-essential"),
+    (&["c++", "--version"], "build-essential"),
+    (&["curl", "--version"], "curl"),
     (&["python3", "--version"], "python3"),
     (&["python3", "-c", "import venv, ensurepip"], "python3-venv"),
     (&["node", "--version"], "nodejs"),
+    (&["npm", "--version"], "npm"),
+    (&["cmake", "--version"], "cmake"),
+    (&["autoconf", "--version"], "autoconf"),
+    (&["automake", "--version"], "automake"),
+    (&["libtoolize", "--version"], "libtool"),
 ];
 
 /// Installs what is missing where that is possible; else says what to install.
@@ -40,11 +48,13 @@ pub(super) fn install_missing() -> anyhow::Result<()> {
 }
 
 fn missing(tools: &[(&'static [&'static str], &'static str)]) -> Vec<&'static str> {
-    tools
+    let mut packages: Vec<_> = tools
         .iter()
         .filter(|(probe, _)| !succeeds(probe))
         .map(|(_, package)| *package)
-        .collect()
+        .collect();
+    packages.dedup();
+    packages
 }
 
 fn succeeds(words: &[&str]) -> bool {
@@ -103,9 +113,10 @@ mod tests {
 
     #[test]
     fn names_the_packages_of_missing_tools() {
-        let tools: [(&[&str], &str); 3] = [
+        let tools: [(&[&str], &str); 4] = [
             (&["true"], "there"),
             (&["false"], "broken"),
+            (&["false", "again"], "broken"),
             (&["/no/such/program"], "absent"),
         ];
         assert_eq!(missing(&tools), ["broken", "absent"]);
