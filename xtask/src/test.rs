@@ -75,7 +75,7 @@ fn unit_tests(root: &Path) -> Command {
     } else {
         ["test"].as_slice()
     });
-    command.args(["--workspace", "--locked"]);
+    command.args(["--workspace", "--locked", "--no-fail-fast"]);
     command
 }
 
