@@ -3,6 +3,7 @@
 //! An instance pushes the bytes that it reads from the function's output;
 //! the dispatcher adds Lambda's own lines and hands the whole to the log store.
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 /// One line of a function's log, without its line end.
@@ -14,11 +15,17 @@ pub struct LogLine {
     pub text: String,
 }
 
-/// Collects one invocation's lines, up to a number of bytes.
+/// Collects one invocation's lines, up to a number of bytes. A clone shares them: while an instance writes, the
+/// dispatcher takes what is there, so that a long invocation can be followed.
 ///
 /// Past the bound it counts and drops, and [`finish`](Self::finish) ends with a line that says how much was dropped.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct LogCapture {
+    captured: Arc<Mutex<Captured>>,
+}
+
+#[derive(Debug)]
+struct Captured {
     lines: Vec<LogLine>,
     /// The line that has no end yet.
     partial: Vec<u8>,
@@ -33,17 +40,52 @@ const LINE_BYTES_MAX: usize = 256 * 1024;
 impl LogCapture {
     /// An empty capture that keeps at most `bytes_max` bytes of text.
     pub fn new(bytes_max: usize) -> Self {
-        Self {
+        let captured = Captured {
             lines: Vec::new(),
             partial: Vec::new(),
             bytes_kept: 0,
             bytes_max,
             bytes_dropped: 0,
+        };
+        Self {
+            captured: Arc::new(Mutex::new(captured)),
         }
     }
 
     /// Takes output as it was read; a line may come in pieces.
-    pub fn push(&mut self, mut output: &[u8]) {
+    pub fn push(&mut self, output: &[u8]) {
+        self.captured().push(output);
+    }
+
+    /// Adds a whole line of the platform's own. It is kept even when the bound is reached.
+    pub fn line(&mut self, text: String) {
+        self.captured().line(text);
+    }
+
+    /// Gives up the lines that are complete. The bound goes on counting, and a line without an end stays.
+    pub fn take(&mut self) -> Vec<LogLine> {
+        std::mem::take(&mut self.captured().lines)
+    }
+
+    /// Ends an unfinished line, says what was dropped, and gives up the lines.
+    pub fn finish(&mut self) -> Vec<LogLine> {
+        self.captured().finish()
+    }
+
+    /// Whether nothing has been written, or all of it was given up.
+    pub fn is_empty(&self) -> bool {
+        let captured = self.captured();
+        captured.lines.is_empty() && captured.partial.is_empty() && captured.bytes_dropped == 0
+    }
+
+    fn captured(&self) -> MutexGuard<'_, Captured> {
+        // Whatever panicked, the lines that were added before are whole.
+        self.captured.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Captured {
+    fn push(&mut self, mut output: &[u8]) {
         while !output.is_empty() {
             let end = output.iter().position(|&b| b == b'\n');
             let piece = &output[..end.unwrap_or(output.len())];
@@ -58,8 +100,7 @@ impl LogCapture {
         }
     }
 
-    /// Adds a whole line of the platform's own. It is kept even when the bound is reached.
-    pub fn line(&mut self, text: String) {
+    fn line(&mut self, text: String) {
         self.end_partial();
         self.lines.push(LogLine {
             at: SystemTime::now(),
@@ -67,8 +108,7 @@ impl LogCapture {
         });
     }
 
-    /// Ends an unfinished line, says what was dropped, and gives up the lines.
-    pub fn finish(&mut self) -> Vec<LogLine> {
+    fn finish(&mut self) -> Vec<LogLine> {
         self.end_partial();
         if self.bytes_dropped > 0 {
             let text = format!(
@@ -83,11 +123,6 @@ impl LogCapture {
         }
         self.bytes_kept = 0;
         std::mem::take(&mut self.lines)
-    }
-
-    /// Whether nothing has been written.
-    pub fn is_empty(&self) -> bool {
-        self.lines.is_empty() && self.partial.is_empty() && self.bytes_dropped == 0
     }
 
     fn extend_partial(&mut self, mut piece: &[u8]) {
@@ -160,6 +195,25 @@ mod tests {
                 "w",
                 "squall: dropped 8 bytes of output past the limit of 6 bytes per invocation",
             ],
+        );
+    }
+
+    #[test]
+    fn lines_are_taken_while_another_handle_writes() {
+        let mut reader = LogCapture::new(8);
+        let mut writer = reader.clone();
+        let texts = |lines: Vec<LogLine>| lines.into_iter().map(|line| line.text).collect::<Vec<_>>();
+        writer.push(b"one\ntw");
+        assert_eq!(texts(reader.take()), ["one"]);
+        writer.push(b"o\nthree\n");
+        assert_eq!(
+            texts(reader.finish()),
+            [
+                "two",
+                "th",
+                "squall: dropped 3 bytes of output past the limit of 8 bytes per invocation"
+            ],
+            "what was taken counts against the bound"
         );
     }
 
