@@ -1,1 +1,20 @@
 //! Native functions: Python, Node, any executable.
+//!
+//! The node makes one [`ProcessRuntime`] and hands it to the dispatcher as a `Runtime`.
+//! Read `runtime` first: it decides how an instance of a revision is made. Then `managed` (an instance that speaks
+//! frames), `frame` (the frames), `process` (what runs), `sandbox` (what is around it), `zygote` (what forks it).
+
+mod config;
+mod environment;
+mod frame;
+mod interpreter;
+mod managed;
+mod process;
+mod python;
+mod runtime;
+mod sandbox;
+mod working_copy;
+mod zygote;
+
+pub use config::{ProcessConfig, RESPONSE_BYTES_MAX, SetupError};
+pub use runtime::ProcessRuntime;

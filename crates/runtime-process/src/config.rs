@@ -1,0 +1,44 @@
+//! What `ProcessRuntime` is told at its start, and what can go wrong then.
+
+use std::path::PathBuf;
+
+use squall_types::Home;
+
+/// Lambda's limit for a response: 6 MiB and 100 bytes.
+pub const RESPONSE_BYTES_MAX: usize = 6_291_556;
+
+/// How native functions are run.
+#[derive(Debug, Clone)]
+pub struct ProcessConfig {
+    /// The run folder: working copies and private folders. Emptied at the start, so it must hold nothing else.
+    pub dir: PathBuf,
+    /// The account and region that functions see.
+    pub home: Home,
+    /// `AWS_ENDPOINT_URL` for functions, so that their SDK calls come back here.
+    pub endpoint: Option<String>,
+    /// Variables that carry the functions' credentials, such as `AWS_ACCESS_KEY_ID`. A function cannot override them.
+    pub credentials: Vec<(String, String)>,
+    /// Most bytes of a response.
+    pub response_bytes_max: usize,
+}
+
+impl ProcessConfig {
+    /// The defaults, with working copies in `dir`.
+    pub fn new(dir: PathBuf) -> Self {
+        Self {
+            dir,
+            home: Home::default(),
+            endpoint: None,
+            credentials: Vec::new(),
+            response_bytes_max: RESPONSE_BYTES_MAX,
+        }
+    }
+}
+
+/// Native functions cannot be run at all.
+#[derive(Debug, thiserror::Error)]
+#[error("could not {attempt}: {cause}")]
+pub struct SetupError {
+    pub(crate) attempt: String,
+    pub(crate) cause: std::io::Error,
+}

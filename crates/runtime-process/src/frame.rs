@@ -1,0 +1,309 @@
+//! The framed protocol with a managed runtime, and the log pipe beside it.
+//!
+//! A managed instance owns one [`Channel`]. A frame is a u32 length of what follows, a u8 kind, a u32 header length,
+//! the header (JSON) and the body; all little-endian. An answer is bounded by `frame_bytes_max`.
+//! While it waits, the channel reads the log, so a function that writes much never blocks;
+//! once an answer is there, it takes all that was written before it.
+
+use std::io::{self, IoSlice};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream as StdStream;
+
+use bytes::{Buf, Bytes, BytesMut};
+use rustix::pipe::PipeFlags;
+use squall_runtime::{Exit, ExitWatch, Fault, LogCapture};
+use tokio::net::UnixStream;
+use tokio::net::unix::pipe;
+
+pub(crate) const INIT: u8 = 1;
+pub(crate) const INVOKE: u8 = 2;
+pub(crate) const READY: u8 = 129;
+pub(crate) const INIT_ERROR: u8 = 130;
+pub(crate) const RESPONSE: u8 = 131;
+pub(crate) const ERROR: u8 = 132;
+
+const HEAD_BYTES: usize = 9;
+const READ_BYTES: usize = 16 * 1024;
+const LOG_BYTES: usize = 16 * 1024;
+/// Room for a frame's head and header beside the largest body.
+const HEADER_BYTES_MAX: usize = 64 * 1024;
+/// The most that a pipe holds: what was written before an answer is never more.
+const PIPE_BYTES_MAX: usize = 1024 * 1024;
+
+/// One frame from the instance.
+#[derive(Debug)]
+pub(crate) struct Frame {
+    pub(crate) kind: u8,
+    pub(crate) header: Bytes,
+    pub(crate) body: Bytes,
+}
+
+/// The instance's ends of a channel.
+#[derive(Debug)]
+pub(crate) struct FarEnd {
+    pub(crate) socket: OwnedFd,
+    pub(crate) log: OwnedFd,
+}
+
+/// The read end of an instance's log pipe.
+#[derive(Debug)]
+pub(crate) struct LogPipe {
+    pipe: pipe::Receiver,
+    /// Every writer has closed it.
+    ended: bool,
+    buffer: Box<[u8]>,
+}
+
+impl LogPipe {
+    /// A pipe, and its write end.
+    pub(crate) fn new() -> io::Result<(Self, OwnedFd)> {
+        let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
+        rustix::io::ioctl_fionbio(&read, true)?;
+        let pipe = Self {
+            pipe: pipe::Receiver::from_owned_fd(read)?,
+            ended: false,
+            buffer: vec![0; LOG_BYTES].into_boxed_slice(),
+        };
+        Ok((pipe, write))
+    }
+
+    /// Takes what is there, without waiting. Asks the pipe itself: readiness may not have been noticed yet.
+    pub(crate) fn drain(&mut self, log: &mut LogCapture) {
+        let mut taken = 0;
+        while taken < PIPE_BYTES_MAX {
+            match rustix::io::read(&self.pipe, &mut self.buffer[..]) {
+                Ok(0) => {
+                    self.ended = true;
+                    return;
+                }
+                Ok(count) => {
+                    log.push(&self.buffer[..count]);
+                    taken += count;
+                }
+                Err(rustix::io::Errno::INTR) => {}
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Waits until something was written, and takes it. Never returns once the pipe has ended.
+    pub(crate) async fn pump(&mut self, log: &mut LogCapture) {
+        if self.ended || self.pipe.readable().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+        match self.pipe.try_read(&mut self.buffer) {
+            Ok(0) => self.ended = true,
+            Ok(count) => log.push(&self.buffer[..count]),
+            Err(_) => {}
+        }
+    }
+}
+
+/// The supervisor's end.
+#[derive(Debug)]
+pub(crate) struct Channel {
+    socket: UnixStream,
+    pub(crate) log: LogPipe,
+    exit: ExitWatch,
+    received: BytesMut,
+    body_bytes_max: usize,
+}
+
+/// The two halves before a process is there to watch.
+#[derive(Debug)]
+pub(crate) struct NearEnd {
+    socket: UnixStream,
+    log: LogPipe,
+}
+
+/// A socket pair and a log pipe.
+pub(crate) fn ends() -> io::Result<(NearEnd, FarEnd)> {
+    let (near, far) = StdStream::pair()?;
+    near.set_nonblocking(true)?;
+    let (log, log_write) = LogPipe::new()?;
+    let near = NearEnd {
+        socket: UnixStream::from_std(near)?,
+        log,
+    };
+    let far = FarEnd {
+        socket: far.into(),
+        log: log_write,
+    };
+    Ok((near, far))
+}
+
+impl Channel {
+    pub(crate) fn new(near: NearEnd, exit: ExitWatch, body_bytes_max: usize) -> Self {
+        Self {
+            socket: near.socket,
+            log: near.log,
+            exit,
+            received: BytesMut::with_capacity(READ_BYTES),
+            body_bytes_max,
+        }
+    }
+
+    /// Sends a frame and waits for the next one. Not for use again after it was dropped or failed.
+    pub(crate) async fn call(
+        &mut self,
+        kind: u8,
+        header: &[u8],
+        body: &[u8],
+        log: &mut LogCapture,
+    ) -> Result<Frame, Fault> {
+        self.send(kind, header, body, log).await?;
+        let frame = self.receive(log).await?;
+        self.log.drain(log);
+        Ok(frame)
+    }
+
+    async fn send(
+        &mut self,
+        kind: u8,
+        header: &[u8],
+        body: &[u8],
+        log: &mut LogCapture,
+    ) -> Result<(), Fault> {
+        let head = head(kind, header.len(), body.len())?;
+        let mut rest = head.chain(header).chain(body);
+        while rest.has_remaining() {
+            let mut slices = [IoSlice::new(&[]); 3];
+            let count = rest.chunks_vectored(&mut slices);
+            match self.socket.try_write_vectored(&slices[..count]) {
+                Ok(written) => rest.advance(written),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    tokio::select! {
+                        _ = self.socket.writable() => {}
+                        () = self.log.pump(log) => {}
+                        exit = ended(&mut self.exit) => return Err(self.gone(exit, log)),
+                    }
+                }
+                // Its end, or whatever it said before, is found when reading.
+                Err(_) => return Ok(()),
+            }
+        }
+        Ok(())
+    }
+
+    async fn receive(&mut self, log: &mut LogCapture) -> Result<Frame, Fault> {
+        let mut exited = None;
+        loop {
+            if let Some(frame) = self.parse()? {
+                return Ok(frame);
+            }
+            match self.socket.try_read_buf(&mut self.received) {
+                Ok(0) => return Err(self.closed(log).await),
+                Ok(_) => continue,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => return Err(self.closed(log).await),
+            }
+            if let Some(exit) = exited {
+                return self.last_frame(exit, log);
+            }
+            tokio::select! {
+                biased;
+                _ = self.socket.readable() => {}
+                () = self.log.pump(log) => {}
+                exit = ended(&mut self.exit) => exited = Some(exit),
+            }
+        }
+    }
+
+    /// The process has ended, so what it sent is in the socket already: its last frame, or none.
+    fn last_frame(&mut self, exit: Exit, log: &mut LogCapture) -> Result<Frame, Fault> {
+        let mut piece = [0; 4096];
+        while let Ok(count @ 1..) = rustix::io::read(&self.socket, &mut piece) {
+            self.received.extend_from_slice(&piece[..count]);
+            if let Some(frame) = self.parse()? {
+                return Ok(frame);
+            }
+        }
+        Err(self.gone(exit, log))
+    }
+
+    /// The socket is closed: the process is ending, or has closed it and lives on, in which case it is killed
+    /// when its owner drops it.
+    async fn closed(&mut self, log: &mut LogCapture) -> Fault {
+        let wait = tokio::time::timeout(CLOSED_WAIT_MAX, async {
+            loop {
+                tokio::select! {
+                    exit = ended(&mut self.exit) => return exit,
+                    () = self.log.pump(log) => {}
+                }
+            }
+        });
+        let exit = wait.await;
+        self.log.drain(log);
+        match exit {
+            Ok(exit) => Fault::Exited(exit),
+            Err(_) => Fault::Protocol("it closed its socket and went on running".to_owned()),
+        }
+    }
+
+    fn gone(&mut self, exit: Exit, log: &mut LogCapture) -> Fault {
+        self.log.drain(log);
+        Fault::Exited(exit)
+    }
+
+    /// Takes a whole frame out of what was received. The body stays where it was read to.
+    fn parse(&mut self) -> Result<Option<Frame>, Fault> {
+        if self.received.len() < HEAD_BYTES {
+            self.received.reserve(READ_BYTES);
+            return Ok(None);
+        }
+        let mut head = &self.received[..HEAD_BYTES];
+        let length = head.get_u32_le() as usize;
+        let kind = head.get_u8();
+        let header_bytes = head.get_u32_le() as usize;
+        if header_bytes > HEADER_BYTES_MAX || header_bytes + 5 > length {
+            return Err(Fault::Protocol(format!(
+                "a frame of {length} bytes with a header of {header_bytes} bytes"
+            )));
+        }
+        let body_bytes = length - 5 - header_bytes;
+        if body_bytes > self.body_bytes_max {
+            return Err(Fault::ResponseTooLarge {
+                bytes: body_bytes,
+                bytes_max: self.body_bytes_max,
+            });
+        }
+        let whole = 4 + length;
+        if self.received.len() < whole {
+            self.received.reserve(whole - self.received.len());
+            return Ok(None);
+        }
+        let mut frame = self.received.split_to(whole).freeze();
+        frame.advance(HEAD_BYTES);
+        let header = frame.split_to(header_bytes);
+        Ok(Some(Frame {
+            kind,
+            header,
+            body: frame,
+        }))
+    }
+}
+
+/// How long a process may live on after its socket was closed.
+const CLOSED_WAIT_MAX: std::time::Duration = std::time::Duration::from_secs(1);
+
+fn head(
+    kind: u8,
+    header_bytes: usize,
+    body_bytes: usize,
+) -> Result<std::io::Cursor<[u8; HEAD_BYTES]>, Fault> {
+    let length = u32::try_from(5 + header_bytes + body_bytes)
+        .map_err(|_| Fault::Protocol("an event of more than 4 GiB".to_owned()))?;
+    let header_bytes = u32::try_from(header_bytes).unwrap_or(u32::MAX);
+    let mut head = [0; HEAD_BYTES];
+    head[..4].copy_from_slice(&length.to_le_bytes());
+    head[4] = kind;
+    head[5..].copy_from_slice(&header_bytes.to_le_bytes());
+    Ok(std::io::Cursor::new(head))
+}
+
+async fn ended(exit: &mut ExitWatch) -> Exit {
+    match exit.wait_for(Option::is_some).await {
+        Ok(exit) => exit.unwrap_or(Exit::Unknown),
+        Err(_) => Exit::Unknown,
+    }
+}

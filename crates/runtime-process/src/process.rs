@@ -1,0 +1,221 @@
+//! One process: how it is started, how its end is noticed, how it is killed.
+//!
+//! Instances and zygotes call this. A process leads a session of its own; whatever is left of its group
+//! is killed when it ends. Dropping a [`Process`] kills it; a task that outlives the drop reaps it.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use rustix::process::{Pid, PidfdFlags, Signal};
+use squall_runtime::{Exit, ExitWatch};
+use tokio::sync::{oneshot, watch};
+
+use crate::sandbox::{self, Walls};
+
+/// Starts waiting for the one thread that starts processes; reaching it makes callers wait.
+const STARTS_WAITING_MAX: usize = 1024;
+
+/// Everything that a process is started with.
+#[derive(Debug)]
+pub(crate) struct Launch {
+    pub(crate) program: PathBuf,
+    pub(crate) args: Vec<OsString>,
+    pub(crate) environment: BTreeMap<String, String>,
+    pub(crate) dir: PathBuf,
+    /// Becomes descriptors 1 and 2; `None` is /dev/null.
+    pub(crate) log: Option<OwnedFd>,
+    /// Becomes descriptor 3.
+    pub(crate) socket: Option<OwnedFd>,
+    pub(crate) walls: Walls,
+}
+
+/// The thread that starts processes. They die with the thread that started them,
+/// and the threads of an async runtime come and go.
+#[derive(Debug)]
+pub(crate) struct Starter {
+    requests: mpsc::SyncSender<Request>,
+}
+
+#[derive(Debug)]
+struct Request {
+    launch: Launch,
+    answer: oneshot::Sender<io::Result<Unwatched>>,
+}
+
+impl Starter {
+    pub(crate) fn new() -> io::Result<Self> {
+        let (requests, inbox) = mpsc::sync_channel::<Request>(STARTS_WAITING_MAX);
+        std::thread::Builder::new()
+            .name("squall-start".to_owned())
+            .spawn(move || {
+                for request in inbox {
+                    // A caller that has gone drops the answer, which kills the process.
+                    let _ = request.answer.send(Unwatched::start(request.launch));
+                }
+                // The thread's end would kill what still runs; those processes belong to owners that drop them.
+            })?;
+        Ok(Self { requests })
+    }
+
+    /// Starts a process. Dropping the future leaves none behind.
+    pub(crate) async fn start(&self, launch: Launch, rubbish: Option<PathBuf>) -> io::Result<Process> {
+        let (answer, started) = oneshot::channel();
+        self.requests
+            .try_send(Request { launch, answer })
+            .map_err(|_| io::Error::other("too many processes are being started"))?;
+        let child = started
+            .await
+            .map_err(|_| io::Error::other("the thread that starts processes is gone"))??;
+        Process::watch_child(child, rubbish)
+    }
+}
+
+/// A child that nobody waits for yet. Dropping it kills and reaps it.
+#[derive(Debug)]
+struct Unwatched {
+    child: Child,
+}
+
+impl Unwatched {
+    fn start(launch: Launch) -> io::Result<Self> {
+        let mut command = Command::new(&launch.program);
+        command
+            .args(&launch.args)
+            .env_clear()
+            .envs(&launch.environment)
+            .current_dir(&launch.dir)
+            .stdin(Stdio::null());
+        match &launch.log {
+            Some(log) => command.stdout(log.try_clone()?).stderr(log.try_clone()?),
+            None => command.stdout(Stdio::null()).stderr(Stdio::null()),
+        };
+        sandbox::confine(&mut command, launch.walls, launch.socket.as_ref());
+        let child = command.spawn()?;
+        Ok(Self { child })
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
+    /// Kills what is left of the group, then takes the leader's status. The leader's number is its own until then.
+    fn reap(&mut self) -> io::Result<ExitStatus> {
+        let _ = rustix::process::kill_process_group(self.pid(), Signal::KILL);
+        self.child.wait()
+    }
+}
+
+impl Drop for Unwatched {
+    fn drop(&mut self) {
+        if !matches!(self.child.try_wait(), Ok(Some(_))) {
+            let _ = self.reap();
+        }
+    }
+}
+
+/// A running process.
+#[derive(Debug)]
+pub(crate) struct Process {
+    pidfd: OwnedFd,
+    exit: ExitWatch,
+}
+
+impl Process {
+    fn watch_child(mut child: Unwatched, rubbish: Option<PathBuf>) -> io::Result<Self> {
+        let pid = child.pid();
+        let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::NONBLOCK)?;
+        let ended = sandbox::watch(pidfd.try_clone()?)?;
+        let (tell, exit) = watch::channel(None);
+        tokio::spawn(async move {
+            let _ = ended.readable().await;
+            let exit = child.reap().map_or(Exit::Unknown, exit_of);
+            tell.send_replace(Some(exit));
+            discard(rubbish).await;
+        });
+        Ok(Self { pidfd, exit })
+    }
+
+    /// Watches a process that a zygote forked. The zygote kills what is left of its group and reports its status.
+    pub(crate) fn watch_fork(
+        pid: Pid,
+        pidfd: OwnedFd,
+        status: oneshot::Receiver<Exit>,
+        rubbish: Option<PathBuf>,
+    ) -> io::Result<Self> {
+        let ended = sandbox::watch(pidfd.try_clone()?)?;
+        let (tell, exit) = watch::channel(None);
+        tokio::spawn(async move {
+            let _ = ended.readable().await;
+            let exit = match tokio::time::timeout(STATUS_WAIT_MAX, status).await {
+                Ok(Ok(exit)) => exit,
+                Ok(Err(_)) | Err(_) => {
+                    // The zygote is dead or stuck, so nobody else ends what the process started.
+                    let _ = rustix::process::kill_process_group(pid, Signal::KILL);
+                    Exit::Unknown
+                }
+            };
+            tell.send_replace(Some(exit));
+            discard(rubbish).await;
+        });
+        Ok(Self { pidfd, exit })
+    }
+
+    pub(crate) fn exit(&self) -> ExitWatch {
+        self.exit.clone()
+    }
+
+    /// Kills it; what it started follows when its end is noticed.
+    pub(crate) fn kill(&self) {
+        let _ = rustix::process::pidfd_send_signal(&self.pidfd, Signal::KILL);
+    }
+
+    /// Waits until it has ended.
+    pub(crate) async fn ended(&mut self) -> Exit {
+        match self.exit.wait_for(Option::is_some).await {
+            Ok(exit) => exit.unwrap_or(Exit::Unknown),
+            Err(_) => Exit::Unknown,
+        }
+    }
+
+    /// Waits at most `grace` for its end, then kills it and waits for that.
+    pub(crate) async fn end_within(&mut self, grace: Duration) -> Exit {
+        if let Ok(exit) = tokio::time::timeout(grace, self.ended()).await {
+            return exit;
+        }
+        self.kill();
+        self.ended().await
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if self.exit.borrow().is_none() {
+            self.kill();
+        }
+    }
+}
+
+/// How long a fork's status may come after its end.
+const STATUS_WAIT_MAX: Duration = Duration::from_secs(1);
+
+async fn discard(folder: Option<PathBuf>) {
+    if let Some(folder) = folder {
+        // What is left goes with the revision's folder.
+        let _ = tokio::fs::remove_dir_all(folder).await;
+    }
+}
+
+fn exit_of(status: ExitStatus) -> Exit {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => Exit::Status(code),
+        (None, Some(signal)) => Exit::Signal(signal),
+        (None, None) => Exit::Unknown,
+    }
+}

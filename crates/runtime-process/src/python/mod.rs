@@ -1,0 +1,64 @@
+//! Python: the runtime's source, and how a process of it is started.
+//!
+//! The source is part of the binary and is written to the run folder when the server starts.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use squall_types::{MIB, Revision};
+
+use crate::process::Launch;
+use crate::sandbox::{SOCKET_FD, Walls};
+
+const SOURCES: [(&str, &str); 7] = [
+    ("squall_context.py", include_str!("runtime/squall_context.py")),
+    ("squall_frames.py", include_str!("runtime/squall_frames.py")),
+    ("squall_main.py", include_str!("runtime/squall_main.py")),
+    ("squall_marshal.py", include_str!("runtime/squall_marshal.py")),
+    ("squall_preload.py", include_str!("runtime/squall_preload.py")),
+    ("squall_serve.py", include_str!("runtime/squall_serve.py")),
+    ("squall_zygote.py", include_str!("runtime/squall_zygote.py")),
+];
+
+/// Private memory that the interpreter may have beside what the function's memory size says:
+/// the limit counts address space that was asked for, not what is resident.
+const MEMORY_SLACK: u64 = 64 * MIB;
+/// Lambda's number.
+pub(crate) const OPEN_FILES_MAX: u64 = 1024;
+
+/// Writes the runtime's source below the run folder and returns where.
+pub(crate) fn write_runtime(run_dir: &Path) -> io::Result<PathBuf> {
+    let dir = run_dir.join("python");
+    std::fs::create_dir_all(&dir)?;
+    for (name, text) in SOURCES {
+        std::fs::write(dir.join(name), text)?;
+    }
+    Ok(dir)
+}
+
+/// How to start `script` of the runtime for a revision.
+pub(crate) fn launch(
+    interpreter: &Path,
+    script: PathBuf,
+    revision: &Revision,
+    mut environment: BTreeMap<String, String>,
+    task: &Path,
+    (log, socket): (Option<OwnedFd>, OwnedFd),
+) -> Launch {
+    environment.insert("SQUALL_SOCKET_FD".to_owned(), SOCKET_FD.to_string());
+    Launch {
+        program: interpreter.to_owned(),
+        args: vec![OsString::from(script)],
+        environment,
+        dir: task.to_owned(),
+        log,
+        socket: Some(socket),
+        walls: Walls {
+            data_bytes_max: Some(u64::from(revision.memory_mib) * MIB + MEMORY_SLACK),
+            open_files_max: OPEN_FILES_MAX,
+        },
+    }
+}

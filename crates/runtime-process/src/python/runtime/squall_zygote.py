@@ -1,0 +1,151 @@
+"""Forks instances of one revision on request. Run by the supervisor as a script.
+
+It speaks JSON messages over a SEQPACKET socket:
+supervisor -> zygote   {"handler", "task_root"} first; then {"fork": n} with [instance socket, log pipe]
+zygote -> supervisor   {"ready": true} or {"unfit": reason} first; then
+                       {"forked": n, "pid"} with [pidfd], {"failed": n, "reason"}, {"exited": pid, "status"}
+It has one thread and stays so. When the supervisor lets go, it ends, and its forks with it.
+"""
+
+import ctypes
+import gc
+import json
+import os
+import random
+import select
+import signal
+import socket
+import sys
+
+import squall_frames
+import squall_preload
+import squall_serve
+
+_HERE = os.path.dirname(os.path.abspath(__file__))
+_MESSAGE_BYTES_MAX = 65536
+_OUTPUT_BYTES_MAX = 65536
+_PR_SET_PDEATHSIG = 1
+
+
+class Zygote:
+    def __init__(self, control):
+        self.control = control
+        self.prctl = ctypes.CDLL(None, use_errno=True).prctl
+        self.children = {}
+        self.epoll = select.epoll()
+        self.epoll.register(control.fileno(), select.EPOLLIN)
+        self.output = os.memfd_create("output")
+
+    def prepare(self):
+        """Imports what instances share. Returns why it cannot be used, or None."""
+        start = json.loads(self.control.recv(_MESSAGE_BYTES_MAX))
+        squall_serve.set_up_path(start["task_root"])
+        os.dup2(self.output, 1)
+        os.dup2(self.output, 2)
+        touched = squall_preload.preload(start["task_root"], start["handler"])
+        sys.stdout.flush()
+        sys.stderr.flush()
+        if touched is not None:
+            return "a package imports the function's own module `{}`".format(touched)
+        threads = len(os.listdir("/proc/self/task"))
+        if threads > 1:
+            return "it has {} threads after its imports".format(threads)
+        gc.collect()
+        gc.freeze()
+        return None
+
+    def run(self):
+        """Serves requests. Returns only in a fork, with its socket."""
+        while True:
+            for descriptor, _ in self.epoll.poll():
+                if descriptor in self.children:
+                    self.reap(descriptor)
+                    continue
+                message, descriptors, _, _ = socket.recv_fds(self.control, _MESSAGE_BYTES_MAX, 2)
+                if not message:
+                    os._exit(0)
+                instance = self.fork(json.loads(message)["fork"], *descriptors)
+                if instance is not None:
+                    return instance
+
+    def fork(self, number, instance, log):
+        zygote = os.getpid()
+        try:
+            pid = os.fork()
+        except OSError as error:
+            self.say({"failed": number, "reason": str(error)})
+            os.close(instance)
+            os.close(log)
+            return None
+        if pid == 0:
+            return self.become_instance(zygote, instance, log)
+        os.close(instance)
+        os.close(log)
+        pidfd = os.pidfd_open(pid)
+        self.children[pidfd] = pid
+        self.epoll.register(pidfd, select.EPOLLIN)
+        self.say({"forked": number, "pid": pid}, [pidfd])
+        return None
+
+    def become_instance(self, zygote, instance, log):
+        self.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != zygote:
+            os._exit(0)
+        os.setsid()
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        # What the packages said while they were imported belongs to every instance's log.
+        said = os.pread(self.output, _OUTPUT_BYTES_MAX, 0)
+        self.epoll.close()
+        self.control.detach()
+        os.dup2(instance, 3, inheritable=False)
+        os.closerange(4, os.sysconf("SC_OPEN_MAX"))
+        _reseed()
+        if said:
+            os.write(1, said)
+        return socket.socket(fileno=3)
+
+    def reap(self, pidfd):
+        pid = self.children.pop(pidfd)
+        self.epoll.unregister(pidfd)
+        os.close(pidfd)
+        # The number is its own until it is reaped, so this meets nobody else's group.
+        try:
+            os.killpg(pid, signal.SIGKILL)
+        except OSError:
+            pass
+        _, status = os.waitpid(pid, 0)
+        self.say({"exited": pid, "status": status})
+
+    def say(self, message, descriptors=()):
+        data = json.dumps(message).encode()
+        try:
+            socket.send_fds(self.control, [data], list(descriptors))
+        except OSError:
+            os._exit(0)
+
+
+def _reseed():
+    random.seed()
+    numpy_random = sys.modules.get("numpy.random")
+    if numpy_random is not None:
+        numpy_random.seed()
+    tempfile = sys.modules.get("tempfile")
+    if tempfile is not None:
+        tempfile.tempdir = None
+
+
+def main():
+    descriptor = int(os.environ["SQUALL_SOCKET_FD"])
+    os.set_inheritable(descriptor, False)
+    zygote = Zygote(socket.socket(fileno=descriptor))
+    reason = zygote.prepare()
+    if reason is not None:
+        zygote.say({"unfit": reason})
+        return
+    zygote.say({"ready": True})
+    squall_serve.serve(squall_frames.Channel(zygote.run()))
+
+
+if __name__ == "__main__":
+    main()

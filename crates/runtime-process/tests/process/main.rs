@@ -1,0 +1,11 @@
+//! Instances of real interpreters, driven through the traits as the dispatcher drives them.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on fails where it stands"
+)]
+
+mod host;
+mod leaks;
+mod python;
+mod zygote;
