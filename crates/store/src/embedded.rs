@@ -41,7 +41,6 @@ pub struct EmbeddedConfig {
     /// Bytes of the cache of what was read.
     pub cache_bytes: u64,
     /// Bytes that a space gathers in memory before they are sorted into a file.
-    /// A space keeps the value with which it was made.
     pub memtable_bytes: u64,
     /// The most batches that wait to be committed; further callers wait for room.
     pub queue_batches_max: usize,

@@ -16,7 +16,7 @@ const FORMAT: &str = "squall-store 1";
 pub(super) struct Directory {
     path: PathBuf,
     /// Locked until it is dropped, or the process ends in whatever way.
-    _lock: File,
+    lock: File,
 }
 
 impl Directory {
@@ -27,7 +27,7 @@ impl Directory {
         check_format(path)?;
         Ok(Self {
             path: path.to_owned(),
-            _lock: lock,
+            lock,
         })
     }
 
@@ -39,6 +39,15 @@ impl Directory {
     /// The engine's directory.
     pub(super) fn db(&self) -> PathBuf {
         self.path.join("db")
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        // Closing is not enough: a process that is being started right now may hold a copy of the file for a moment.
+        if let Err(error) = self.lock.unlock() {
+            tracing::error!(dir = %self.path.display(), %error, "could not unlock the data directory");
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::{PoisonError, RwLock};
 
 use bytes::Bytes;
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, Readable};
+use fjall::{AbstractTree, Database, Keyspace, KeyspaceCreateOptions, Readable};
 
 use super::group::{GROUP_KEY, Group};
 use super::{EmbeddedConfig, envelope};
@@ -22,6 +22,17 @@ const SPACE_PREFIX: &str = "space.";
 const OPEN_FILES_MAX: usize = 64;
 /// The least that the engine accepts, so that a start has little to replay.
 const JOURNAL_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// Above these, writing waits for the background thread. The engine waits by itself only at 4 and at 30, and then for
+/// ever, if that thread has died.
+const SEALED_MEMTABLES_MAX: usize = 2;
+const UNMERGED_TABLES_MAX: usize = 16;
+
+/// How a keyspace is made.
+fn options() -> KeyspaceCreateOptions {
+    // Memtables are sealed by us.
+    KeyspaceCreateOptions::default().max_memtable_size(u64::MAX)
+}
 
 /// The engine, open.
 pub(super) struct Spaces {
@@ -42,7 +53,6 @@ impl Spaces {
             .manual_journal_persist(true);
         let attempted = engine("open the engine");
         let db = builder.open().map_err(&attempted)?;
-        let options = || KeyspaceCreateOptions::default().max_memtable_size(config.memtable_bytes);
         let own = db.keyspace(OWN, options).map_err(&attempted)?;
         let mut keyspaces = HashMap::new();
         for name in db.list_keyspace_names() {
@@ -124,12 +134,35 @@ impl Spaces {
         batch.commit().map_err(engine("commit a batch"))
     }
 
-    /// The most tables that a written keyspace has not yet merged.
-    pub(super) fn unmerged_tables(&self, group: &Group) -> usize {
-        let spaces = group.writes.keys().map(|(space, _)| *space);
-        let keyspaces = spaces.filter_map(|space| self.keyspace(space));
-        let tables = keyspaces.map(|keyspace| keyspace.l0_table_count());
-        tables.max().unwrap_or(0).max(self.own.l0_table_count())
+    /// Whether the background thread is so far behind that writing the group now would make the engine wait.
+    pub(super) fn is_crowded(&self, group: &Group) -> bool {
+        self.touched(group).iter().any(|keyspace| {
+            keyspace.tree.sealed_memtable_count() > SEALED_MEMTABLES_MAX
+                || keyspace.l0_table_count() > UNMERGED_TABLES_MAX
+        })
+    }
+
+    /// Seals what has gathered enough in memory, to be flushed in the background.
+    ///
+    /// The engine would do so itself, but asks its background thread to once per write, through a queue to which
+    /// that thread itself sends: when it is behind, they stop each other for ever.
+    pub(super) fn seal_full_memtables(&self, group: &Group) -> Result<(), StoreError> {
+        for keyspace in self.touched(group) {
+            if keyspace.tree.active_memtable().size() >= self.memtable_bytes {
+                keyspace
+                    .rotate_memtable()
+                    .map_err(engine("seal what is in memory"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The keyspaces that a group writes to, as far as they exist.
+    fn touched(&self, group: &Group) -> Vec<Keyspace> {
+        let mut spaces: Vec<_> = group.writes.keys().map(|(space, _)| *space).collect();
+        spaces.dedup();
+        let keyspaces = spaces.into_iter().filter_map(|space| self.keyspace(space));
+        keyspaces.chain([self.own.clone()]).collect()
     }
 
     fn keyspace(&self, space: Space) -> Option<Keyspace> {
@@ -141,7 +174,6 @@ impl Spaces {
         if let Some(keyspace) = self.keyspace(space) {
             return Ok(keyspace);
         }
-        let options = || KeyspaceCreateOptions::default().max_memtable_size(self.memtable_bytes);
         let name = format!("{SPACE_PREFIX}{}", space.0);
         let keyspace = self
             .db

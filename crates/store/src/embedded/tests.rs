@@ -152,3 +152,58 @@ async fn a_store_that_outgrew_its_memory_has_everything() {
         101
     );
 }
+
+#[tokio::test]
+async fn a_failure_in_the_background_is_an_error_and_not_a_wait() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let config = EmbeddedConfig {
+        memtable_bytes: 16 * 1024,
+        ..EmbeddedConfig::default()
+    };
+    let store = Embedded::open(dir.path(), config).expect("opens");
+    put(&store, 0, true).await.expect("commits");
+    fs::remove_dir_all(dir.path().join("db/keyspaces")).expect("removes");
+    let mut result = Ok(0);
+    for n in 0..100_000 {
+        result = put(&store, n, false).await;
+        if result.is_err() {
+            break;
+        }
+    }
+    assert!(matches!(result, Err(StoreError::Io { .. })), "{result:?}");
+    let result = put(&store, 0, true).await;
+    assert!(matches!(result, Err(StoreError::Io { .. })), "{result:?}");
+}
+
+#[tokio::test]
+async fn keeps_everything_over_several_journals() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let key = |n: u32| n.to_be_bytes().to_vec();
+    // Just too short for the engine to compress.
+    let value = |n: u32| vec![n as u8; 4000];
+    let mut batches = 0;
+    {
+        let store = open(dir.path()).expect("opens");
+        // A space that is written once would keep the first journal for ever, if nobody flushed it.
+        put(&store, 7, true).await.expect("commits");
+        // The engine begins a second journal when it next flushes after 64 MB.
+        while !dir.path().join("db/1.jnl").exists() {
+            let numbers = batches * 50..(batches + 1) * 50;
+            batches += 1;
+            assert!(batches < 1000, "200 MB are in one journal");
+            let space = Space("bulk");
+            let batch = numbers.fold(Batch::buffered(), |batch, n| batch.put(space, key(n), value(n)));
+            store.commit(batch).await.expect("commits");
+        }
+    }
+    let store = open(dir.path()).expect("opens");
+    assert_eq!(numbers(&store).await, [7]);
+    let found = store.scan(Scan::prefix(Space("bulk"), "")).await.expect("scans");
+    let expected = (0..batches * 50).map(|n| (key(n), value(n)));
+    assert!(
+        found
+            .iter()
+            .map(|(key, entry)| (key.to_vec(), entry.value.to_vec()))
+            .eq(expected)
+    );
+}

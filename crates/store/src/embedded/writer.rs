@@ -18,12 +18,6 @@ use crate::{Batch, Committed, StoreError};
 const GROUP_BATCHES_MAX: usize = 1024;
 /// A group is closed at this size.
 const GROUP_BYTES: u32 = 4 * 1024 * 1024;
-/// Above this, writing waits for the engine's background thread. The engine waits by itself only at 4 and 20, and
-/// then for ever, if that thread has died.
-const WAITING_FLUSHES_MAX: usize = 2;
-const UNMERGED_TABLES_MAX: usize = 16;
-/// How much may be in memory because the background thread is busy.
-const MEMTABLES_BYTES_MAX: u64 = 48 * 1024 * 1024;
 /// After so long the engine's own limits decide.
 const WAIT_MAX: Duration = Duration::from_secs(10);
 
@@ -130,7 +124,8 @@ impl Writer {
         let written = self
             .make_room(group)
             .and_then(|()| self.shared.spaces.write(group))
-            .and_then(|()| self.mark.advance(last, group.durable));
+            .and_then(|()| self.mark.advance(last, group.durable))
+            .and_then(|()| self.shared.spaces.seal_full_memtables(group));
         match &written {
             Ok(()) => self.last = last,
             Err(error) => {
@@ -145,10 +140,7 @@ impl Writer {
     fn make_room(&self, group: &Group) -> Result<(), StoreError> {
         let db = &self.shared.spaces.db;
         let started = Instant::now();
-        while db.outstanding_flushes() > WAITING_FLUSHES_MAX
-            || db.write_buffer_size() > MEMTABLES_BYTES_MAX
-            || self.shared.spaces.unmerged_tables(group) > UNMERGED_TABLES_MAX
-        {
+        while self.shared.spaces.is_crowded(group) {
             // This is how the engine says that the background thread has failed.
             db.persist(fjall::PersistMode::Buffer)
                 .map_err(engine("write in the background"))?;

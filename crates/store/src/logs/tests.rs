@@ -1,7 +1,7 @@
 //! Logs, on the store in memory.
 
 use super::*;
-use crate::Memory;
+use crate::{Embedded, EmbeddedConfig, Memory};
 
 fn name(text: &str) -> FunctionName {
     text.parse().expect("a name")
@@ -250,4 +250,41 @@ async fn many_tasks_append_and_each_ones_order_is_kept() {
             numbered(0..200)
         );
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lines_on_disk_are_kept_limited_and_forgotten() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let config = LogConfig {
+        bytes_per_function_max: 10_000,
+        ..LogConfig::default()
+    };
+    let store = Arc::new(Embedded::open(dir.path(), EmbeddedConfig::default()).expect("opens"));
+    let logs = LogStore::open(store.clone(), config.clone())
+        .await
+        .expect("opens");
+    for function in ["a", "b", "c"] {
+        append_numbered(&logs, function, 0..500).await;
+    }
+    assert_eq!(messages(&logs, query("a")).await, numbered(0..500));
+    logs.enforce().await.expect("enforces");
+    logs.forget(&name("b")).await.expect("forgets");
+    let left = messages(&logs, query("a")).await;
+    assert_eq!(left, numbered(500 - left.len()..500));
+    append_numbered(&logs, "c", 500..501).await;
+    drop(logs);
+    // The writer lets go of the store when all is written.
+    while Arc::strong_count(&store) > 1 {
+        tokio::task::yield_now().await;
+    }
+    drop(store);
+
+    let store = Arc::new(Embedded::open(dir.path(), EmbeddedConfig::default()).expect("opens"));
+    let logs = LogStore::open(store, config).await.expect("opens");
+    assert_eq!(messages(&logs, query("a")).await, left);
+    assert_eq!(messages(&logs, query("b")).await, numbered(0..0));
+    assert_eq!(
+        messages(&logs, query("c")).await.last().map(String::as_str),
+        Some("line 500")
+    );
 }
