@@ -12,6 +12,7 @@ mod managed;
 mod process;
 mod python;
 mod runtime;
+pub mod runtime_api;
 mod sandbox;
 mod working_copy;
 mod zygote;
