@@ -14,6 +14,9 @@ pub enum RegistryError {
     /// `InvalidParameterValueException`, 400.
     #[error("{0}")]
     InvalidParameter(String),
+    /// `ValidationException`, 400: a value outside of what its shape allows.
+    #[error("{0}")]
+    Validation(String),
     /// `PreconditionFailedException`, 412: the RevisionId given is not the current one.
     #[error(
         "The Revision Id provided does not match the latest Revision Id. \

@@ -3,11 +3,21 @@
 //! The gateway changes it, the dispatcher asks it what to run ([`Registry::resolve`]).
 //! All of it is in memory for reading and in the store for keeping; a change is acknowledged once it is durable.
 
+mod aliases;
 mod change;
 mod error;
 mod function;
+mod functions;
+mod package;
+mod prepare;
+mod record;
 mod registry;
 mod request;
+mod settings;
+mod state;
+mod urls;
+mod validate;
+mod versions;
 
 pub use change::Change;
 pub use error::RegistryError;
