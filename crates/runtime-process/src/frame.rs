@@ -15,6 +15,8 @@ use squall_runtime::{Exit, ExitWatch, Fault, LogCapture};
 use tokio::net::UnixStream;
 use tokio::net::unix::pipe;
 
+use crate::process::ended;
+
 pub(crate) const INIT: u8 = 1;
 pub(crate) const INVOKE: u8 = 2;
 pub(crate) const READY: u8 = 129;
@@ -299,11 +301,4 @@ fn head(
     head[4] = kind;
     head[5..].copy_from_slice(&header_bytes.to_le_bytes());
     Ok(std::io::Cursor::new(head))
-}
-
-async fn ended(exit: &mut ExitWatch) -> Exit {
-    match exit.wait_for(Option::is_some).await {
-        Ok(exit) => exit.unwrap_or(Exit::Unknown),
-        Err(_) => Exit::Unknown,
-    }
 }

@@ -10,6 +10,7 @@ mod frame;
 mod interpreter;
 mod managed;
 mod process;
+mod provided;
 mod python;
 mod runtime;
 pub mod runtime_api;

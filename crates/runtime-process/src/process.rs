@@ -10,7 +10,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc;
+use std::sync::{Arc, OnceLock, mpsc};
 use std::time::Duration;
 
 use rustix::process::{Pid, PidfdFlags, Signal};
@@ -65,7 +65,7 @@ impl Starter {
     }
 
     /// Starts a process. Dropping the future leaves none behind.
-    pub(crate) async fn start(&self, launch: Launch, rubbish: Option<PathBuf>) -> io::Result<Process> {
+    pub(crate) async fn start(&self, launch: Launch) -> io::Result<Process> {
         let (answer, started) = oneshot::channel();
         self.requests
             .try_send(Request { launch, answer })
@@ -73,7 +73,7 @@ impl Starter {
         let child = started
             .await
             .map_err(|_| io::Error::other("the thread that starts processes is gone"))??;
-        Process::watch_child(child, rubbish)
+        Process::watch_child(child)
     }
 }
 
@@ -123,34 +123,41 @@ impl Drop for Unwatched {
 /// A running process.
 #[derive(Debug)]
 pub(crate) struct Process {
+    pid: Pid,
     pidfd: OwnedFd,
     exit: ExitWatch,
+    /// A folder that nobody needs once it has ended.
+    rubbish: Arc<OnceLock<PathBuf>>,
 }
 
 impl Process {
-    fn watch_child(mut child: Unwatched, rubbish: Option<PathBuf>) -> io::Result<Self> {
+    fn watch_child(mut child: Unwatched) -> io::Result<Self> {
         let pid = child.pid();
         let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::NONBLOCK)?;
         let ended = sandbox::watch(pidfd.try_clone()?)?;
         let (tell, exit) = watch::channel(None);
+        let rubbish = Arc::new(OnceLock::new());
+        let to_discard = Arc::clone(&rubbish);
         tokio::spawn(async move {
             let _ = ended.readable().await;
             let exit = child.reap().map_or(Exit::Unknown, exit_of);
             tell.send_replace(Some(exit));
-            discard(rubbish).await;
+            discard(&to_discard).await;
         });
-        Ok(Self { pidfd, exit })
+        Ok(Self {
+            pid,
+            pidfd,
+            exit,
+            rubbish,
+        })
     }
 
     /// Watches a process that a zygote forked. The zygote kills what is left of its group and reports its status.
-    pub(crate) fn watch_fork(
-        pid: Pid,
-        pidfd: OwnedFd,
-        status: oneshot::Receiver<Exit>,
-        rubbish: Option<PathBuf>,
-    ) -> io::Result<Self> {
+    pub(crate) fn watch_fork(pid: Pid, pidfd: OwnedFd, status: oneshot::Receiver<Exit>) -> io::Result<Self> {
         let ended = sandbox::watch(pidfd.try_clone()?)?;
         let (tell, exit) = watch::channel(None);
+        let rubbish = Arc::new(OnceLock::new());
+        let to_discard = Arc::clone(&rubbish);
         tokio::spawn(async move {
             let _ = ended.readable().await;
             let exit = match tokio::time::timeout(STATUS_WAIT_MAX, status).await {
@@ -162,9 +169,24 @@ impl Process {
                 }
             };
             tell.send_replace(Some(exit));
-            discard(rubbish).await;
+            discard(&to_discard).await;
         });
-        Ok(Self { pidfd, exit })
+        Ok(Self {
+            pid,
+            pidfd,
+            exit,
+            rubbish,
+        })
+    }
+
+    pub(crate) fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// Names a folder to remove once the process has ended. Where it has ended by now, the folder goes
+    /// with its revision's.
+    pub(crate) fn discard_at_end(&self, folder: PathBuf) {
+        let _ = self.rubbish.set(folder);
     }
 
     pub(crate) fn exit(&self) -> ExitWatch {
@@ -176,21 +198,18 @@ impl Process {
         let _ = rustix::process::pidfd_send_signal(&self.pidfd, Signal::KILL);
     }
 
-    /// Waits until it has ended.
-    pub(crate) async fn ended(&mut self) -> Exit {
-        match self.exit.wait_for(Option::is_some).await {
-            Ok(exit) => exit.unwrap_or(Exit::Unknown),
-            Err(_) => Exit::Unknown,
-        }
+    /// Asks it to end.
+    pub(crate) fn terminate(&self) {
+        let _ = rustix::process::pidfd_send_signal(&self.pidfd, Signal::TERM);
     }
 
     /// Waits at most `grace` for its end, then kills it and waits for that.
     pub(crate) async fn end_within(&mut self, grace: Duration) -> Exit {
-        if let Ok(exit) = tokio::time::timeout(grace, self.ended()).await {
+        if let Ok(exit) = tokio::time::timeout(grace, ended(&mut self.exit)).await {
             return exit;
         }
         self.kill();
-        self.ended().await
+        ended(&mut self.exit).await
     }
 }
 
@@ -202,11 +221,19 @@ impl Drop for Process {
     }
 }
 
+/// Waits until a process has ended.
+pub(crate) async fn ended(exit: &mut ExitWatch) -> Exit {
+    match exit.wait_for(Option::is_some).await {
+        Ok(exit) => exit.unwrap_or(Exit::Unknown),
+        Err(_) => Exit::Unknown,
+    }
+}
+
 /// How long a fork's status may come after its end.
 const STATUS_WAIT_MAX: Duration = Duration::from_secs(1);
 
-async fn discard(folder: Option<PathBuf>) {
-    if let Some(folder) = folder {
+async fn discard(folder: &OnceLock<PathBuf>) {
+    if let Some(folder) = folder.get() {
         // What is left goes with the revision's folder.
         let _ = tokio::fs::remove_dir_all(folder).await;
     }

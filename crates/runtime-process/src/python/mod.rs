@@ -2,6 +2,8 @@
 //!
 //! The source is part of the binary and is written to the run folder when the server starts.
 
+pub(crate) mod forks;
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
@@ -25,7 +27,7 @@ const SOURCES: [(&str, &str); 7] = [
 
 /// Private memory that the interpreter may have beside what the function's memory size says:
 /// the limit counts address space that was asked for, not what is resident.
-const MEMORY_SLACK: u64 = 64 * MIB;
+pub(crate) const MEMORY_SLACK: u64 = 64 * MIB;
 /// Lambda's number.
 pub(crate) const OPEN_FILES_MAX: u64 = 1024;
 

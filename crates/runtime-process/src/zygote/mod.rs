@@ -8,7 +8,6 @@ mod control;
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -83,7 +82,7 @@ impl Zygote {
     ) -> Result<Self, NoZygote> {
         let failed = |error: io::Error| NoZygote::Failed(error.to_string());
         let (control, far) = Control::pair().map_err(failed)?;
-        let process = starter.start(launch(far), None).await.map_err(failed)?;
+        let process = starter.start(launch(far)).await.map_err(failed)?;
         let hello = serde_json::json!({ "handler": handler, "task_root": task_root });
         control
             .send(hello.to_string().as_bytes(), &[])
@@ -118,7 +117,7 @@ impl Zygote {
     }
 
     /// Forks an instance. Dropping the future leaves none behind.
-    pub(crate) async fn fork(&self, far: FarEnd, rubbish: Option<PathBuf>) -> Result<Process, String> {
+    pub(crate) async fn fork(&self, far: FarEnd) -> Result<Process, String> {
         let number = self.number.fetch_add(1, Ordering::Relaxed);
         let (tell, told) = oneshot::channel();
         {
@@ -142,7 +141,7 @@ impl Zygote {
         let (Some(pidfd), Some(exit)) = (fork.pidfd.take(), fork.exit.take()) else {
             return Err("the zygote sent no pidfd".to_owned());
         };
-        Process::watch_fork(fork.pid, pidfd, exit, rubbish).map_err(|error| error.to_string())
+        Process::watch_fork(fork.pid, pidfd, exit).map_err(|error| error.to_string())
     }
 
     /// Ends it, and its forks with it.

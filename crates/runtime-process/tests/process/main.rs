@@ -7,5 +7,6 @@
 
 mod host;
 mod leaks;
+mod provided;
 mod python;
 mod zygote;
