@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use squall_types::{FunctionName, FunctionRef, Qualifier, RevisionId, Version};
 use uuid::Uuid;
 
@@ -53,7 +55,6 @@ impl Registry {
             package: package.sha256_hex,
             revision: RevisionId::random(),
         };
-        let name = latest.config.name.clone();
         let mut edit = Edit {
             record: new_record(latest, tags),
             versions: BTreeMap::new(),
@@ -64,7 +65,6 @@ impl Registry {
             edit.record.latest.config.clone()
         };
         self.add(edit).await?;
-        self.prepare(name);
         Ok(answer)
     }
 
@@ -102,7 +102,8 @@ impl Registry {
         });
         page(
             items,
-            |config| format!("{}:{}", config.name, config.version),
+            // A space sorts before all that a name may hold, so `a` stays before `a-b`.
+            |config| format!("{} {}", config.name, version_place(config.version)),
             marker,
             max_items,
         )
@@ -142,7 +143,6 @@ impl Registry {
                 })
             })
             .await?;
-        self.prepare(request.name);
         Ok(answer)
     }
 
@@ -170,7 +170,6 @@ impl Registry {
                 Ok(edit.record.latest.config.clone())
             })
             .await?;
-        self.prepare(name.clone());
         Ok(answer)
     }
 
@@ -344,26 +343,42 @@ pub(crate) fn now_ms() -> i64 {
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// One page of items that are in a fixed order; the marker is the key of the last item of the page before.
+/// One page of items that are ordered by `key`; the marker is the key of the last item of the page before.
+///
+/// That item may have been deleted meanwhile: the page goes on behind its place.
 pub(crate) fn page<'a, T: Clone + 'a>(
     items: impl Iterator<Item = &'a T>,
     key: impl Fn(&T) -> String,
     marker: Option<&str>,
     max_items: usize,
 ) -> Result<Page<T>> {
-    let mut items = items.peekable();
-    if let Some(marker) = marker {
-        // An item that was deleted meanwhile is no longer a place to go on from: its page starts over by an error.
-        if !items.by_ref().any(|item| key(item) == marker) {
-            return Err(RegistryError::InvalidParameter(format!(
-                "Invalid marker: {marker}"
-            )));
-        }
-    }
+    let after = marker.map(place).transpose()?;
+    let behind = |item: &&T| after.as_ref().is_none_or(|after| key(item) > *after);
+    let mut items = items.filter(behind).peekable();
     let page: Vec<T> = items.by_ref().take(max_items.max(1)).cloned().collect();
-    let next_marker = items.peek().and(page.last()).map(key);
+    let last = items.peek().and(page.last());
+    let next_marker = last.map(|item| URL_SAFE_NO_PAD.encode(format!("{MARKER}{}", key(item))));
     Ok(Page {
         items: page,
         next_marker,
     })
+}
+
+/// What markers start with: their format, so that another one can be told from it.
+const MARKER: &str = "after:";
+
+/// The key in a marker.
+fn place(marker: &str) -> Result<String> {
+    let bytes = URL_SAFE_NO_PAD.decode(marker).ok();
+    let text = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
+    let key = text.and_then(|text| text.strip_prefix(MARKER).map(str::to_owned));
+    key.ok_or_else(|| RegistryError::InvalidParameter(format!("Invalid marker: {marker}")))
+}
+
+/// Orders versions as text: `$LATEST`, then the numbers ascending.
+pub(crate) fn version_place(version: Version) -> String {
+    match version {
+        Version::Latest => String::new(),
+        Version::Published(number) => format!("{number:020}"),
+    }
 }

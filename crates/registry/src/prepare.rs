@@ -82,7 +82,7 @@ impl Drop for Finished {
     }
 }
 
-fn is_unfinished(config: &FunctionConfig) -> bool {
+pub(crate) fn is_unfinished(config: &FunctionConfig) -> bool {
     config.state == State::Pending || config.last_update_status == Some(LastUpdateStatus::InProgress)
 }
 
@@ -108,12 +108,12 @@ fn finish_config(config: &mut FunctionConfig, failure: Option<&str>) {
     let creating = config.state == State::Pending;
     let code = failure.map(|_| "InternalError".to_owned());
     let reason = failure.map(str::to_owned);
-    if creating {
-        config.state = if failure.is_none() {
-            State::Active
-        } else {
-            State::Failed
-        };
+    if failure.is_none() {
+        // Also of a function whose creation failed: an update is how it is mended.
+        config.state = State::Active;
+        (config.state_reason, config.state_reason_code) = (None, None);
+    } else if creating {
+        config.state = State::Failed;
         (config.state_reason, config.state_reason_code) = (reason.clone(), code.clone());
     }
     config.last_update_status = Some(if failure.is_none() {

@@ -14,7 +14,7 @@ use tokio::sync::{Semaphore, broadcast, watch};
 use crate::package::Packages;
 use crate::record::{self, FUNCTIONS, FunctionRecord, VERSIONS, VersionRecord};
 use crate::state::{Builder, Functions, Held, Runnable, not_found};
-use crate::{Change, FunctionUrl, RegistryError, State};
+use crate::{Change, FunctionUrl, RegistryError, State, prepare};
 
 /// Says whether this host can run a runtime, and if not, what to do about it.
 pub type RuntimeCheck = Arc<dyn Fn(&RuntimeName) -> Result<(), String> + Send + Sync>;
@@ -370,6 +370,8 @@ impl Registry {
             .builder
             .held(edit.record, committed.sequence, versions, before);
         let current: HashSet<RevisionId> = held.revisions().collect();
+        let is_unfinished = |held: &Held| prepare::is_unfinished(&held.record.latest.config);
+        let begins = is_unfinished(&held) && !before.is_some_and(is_unfinished);
         self.inner
             .functions
             .write()
@@ -377,6 +379,10 @@ impl Registry {
             .put(held);
         if let Some(before) = before {
             self.tell_replaced(before.revisions(), &current);
+        }
+        if begins {
+            // Here, and not by the caller: who asked may be gone by now.
+            self.prepare(name);
         }
         Ok(())
     }

@@ -15,6 +15,17 @@ impl Registry {
     /// # Errors
     /// When too little would be left for the functions without a reservation.
     pub async fn put_concurrency(&self, function: &FunctionName, reserved: u32) -> Result<u32> {
+        let (registry, name) = (self.clone(), function.clone());
+        self.change(function, move |edit| {
+            // Inside of the change: two reservations at once must not both see the same rest.
+            registry.check_reservation(&name, reserved)?;
+            edit.record.reserved_concurrency = Some(reserved);
+            Ok(reserved)
+        })
+        .await
+    }
+
+    fn check_reservation(&self, function: &FunctionName, reserved: u32) -> Result<()> {
         let limits = self.limits();
         let others = {
             let functions = self.functions();
@@ -31,11 +42,7 @@ impl Registry {
                 limits.unreserved_concurrency_min
             )));
         }
-        self.change(function, move |edit| {
-            edit.record.reserved_concurrency = Some(reserved);
-            Ok(reserved)
-        })
-        .await
+        Ok(())
     }
 
     /// The reserved concurrency, where it is set.

@@ -1,5 +1,7 @@
 //! Function URLs: a function's (or an alias's) own HTTP address.
 
+use std::collections::BTreeMap;
+
 use squall_types::{AliasName, FunctionName, Qualifier};
 use uuid::Uuid;
 
@@ -126,7 +128,13 @@ impl Registry {
         max_items: usize,
     ) -> Result<Page<FunctionUrl>> {
         let held = self.held(function)?;
-        page(held.record.urls.iter(), |url| url.id.clone(), marker, max_items)
+        let urls: BTreeMap<&str, &FunctionUrl> = held
+            .record
+            .urls
+            .iter()
+            .map(|url| (url.id.as_str(), url))
+            .collect();
+        page(urls.into_values(), |url| url.id.clone(), marker, max_items)
     }
 }
 

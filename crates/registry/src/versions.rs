@@ -2,7 +2,7 @@
 
 use squall_types::{FunctionName, RevisionId, Version};
 
-use crate::functions::{check_revision, new_revision_id, page};
+use crate::functions::{check_revision, new_revision_id, page, version_place};
 use crate::record::VersionRecord;
 use crate::registry::{Edit, Registry};
 use crate::state::not_found;
@@ -41,6 +41,11 @@ impl Registry {
                     "The operation cannot be performed at this time. An update is in progress for resource: {arn}"
                 )));
             }
+            if latest.last_update_status == Some(LastUpdateStatus::Failed) {
+                return Err(RegistryError::Conflict(format!(
+                    "The operation cannot be performed at this time. The last update failed for resource: {arn}"
+                )));
+            }
             Ok(publish(edit, request.description))
         })
         .await
@@ -59,7 +64,7 @@ impl Registry {
         let held = self.held(name)?;
         let versions = held.versions.values().map(|(version, _)| &version.config);
         let all = std::iter::once(&held.record.latest.config).chain(versions);
-        page(all, |config| config.version.to_string(), marker, max_items)
+        page(all, |config| version_place(config.version), marker, max_items)
     }
 
     pub(crate) async fn delete_version(&self, name: &FunctionName, number: u64) -> Result<(), RegistryError> {
@@ -98,6 +103,8 @@ pub(crate) fn publish(edit: &mut Edit, description: Option<String>) -> FunctionC
     if let Some((number, revision)) = record.last_published
         && revision == record.latest.revision
         && let Some(last) = edit.versions.get(&number)
+        && last.config.role == record.latest.config.role
+        && last.config.tracing_mode == record.latest.config.tracing_mode
     {
         return last.config.clone();
     }

@@ -535,3 +535,94 @@ async fn records_of_format_1_are_still_read_and_later_ones_refused() {
         "{refused}"
     );
 }
+
+#[tokio::test]
+async fn what_a_caller_began_is_finished_without_it() {
+    let world = World::new();
+    let registry = world.open().await;
+    ready(&registry, "f").await;
+    let name = target("f").name;
+    {
+        let update = registry.update_configuration(
+            &name,
+            UpdateConfiguration {
+                memory_mib: Some(256),
+                ..Default::default()
+            },
+        );
+        let mut update = std::pin::pin!(update);
+        // Begun, and dropped with its caller.
+        std::future::poll_fn(|context| {
+            let _ = update.as_mut().poll(context);
+            std::task::Poll::Ready(())
+        })
+        .await;
+    }
+    while registry.function(&target("f")).expect("there").config.memory_mib != 256 {
+        tokio::task::yield_now().await;
+    }
+    registry.settled().await;
+    let config = registry.function(&target("f")).expect("there").config;
+    assert_eq!(config.last_update_status, Some(LastUpdateStatus::Successful));
+}
+
+#[tokio::test]
+async fn a_page_goes_on_behind_a_function_that_was_deleted() {
+    let world = World::new();
+    let registry = world.open().await;
+    for name in ["a", "a-b", "a_b", "aB"] {
+        ready(&registry, name).await;
+    }
+    let (mut marker, mut seen) = (None::<String>, Vec::new());
+    loop {
+        let page = registry
+            .list_functions(false, marker.as_deref(), 1)
+            .expect("a page");
+        for config in &page.items {
+            seen.push(config.name.to_string());
+            registry
+                .delete_function(&target(config.name.as_str()))
+                .await
+                .expect("deleted");
+        }
+        marker = page.next_marker;
+        if marker.is_none() {
+            break;
+        }
+    }
+    assert_eq!(seen, ["a", "a-b", "aB", "a_b"]);
+}
+
+#[tokio::test]
+async fn of_two_reservations_at_once_one_is_refused_when_both_are_too_much() {
+    let world = World::new();
+    let registry = world.open().await;
+    ready(&registry, "f").await;
+    ready(&registry, "g").await;
+    let (f, g) = (target("f").name, target("g").name);
+    let (one, two) = tokio::join!(
+        registry.put_concurrency(&f, 900),
+        registry.put_concurrency(&g, 900)
+    );
+    assert!(one.is_ok() != two.is_ok(), "{one:?} {two:?}");
+}
+
+#[tokio::test]
+async fn another_role_is_another_version() {
+    let world = World::new();
+    let registry = world.open().await;
+    ready(&registry, "f").await;
+    let name = target("f").name;
+    let publish = || registry.publish_version(&name, PublishVersion::default());
+    publish().await.expect("published");
+    let request = UpdateConfiguration {
+        role: Some("arn:aws:iam::000000000000:role/other".into()),
+        ..Default::default()
+    };
+    registry
+        .update_configuration(&name, request)
+        .await
+        .expect("updated");
+    registry.settled().await;
+    assert_eq!(publish().await.expect("published").version, Version::Published(2));
+}

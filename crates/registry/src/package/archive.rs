@@ -5,7 +5,7 @@
 use std::collections::HashSet;
 use std::fs;
 use std::io::{self, Cursor, Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, symlink};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Component, Path, PathBuf};
 
 use zip::ZipArchive;
@@ -19,6 +19,7 @@ const DIRECTORY: u32 = 0o040_000;
 const SYMLINK: u32 = 0o120_000;
 /// What everybody may do with a file, whatever the archive says: its owner writes, all read.
 const FILE_MODE: u32 = 0o644;
+const DIRECTORY_MODE: u32 = 0o755;
 const EXECUTABLE_BITS: u32 = 0o111;
 /// The longest target of a symbolic link, in bytes.
 const LINK_BYTES_MAX: u64 = 4096;
@@ -76,6 +77,9 @@ pub(crate) fn unpack(zip: &[u8], dir: &Path, limits: &Limits) -> Result<(), Regi
                     .open(&place);
                 let mut file = file.map_err(|error| disk("make", &place, &error))?;
                 copy(&mut archive, entry, &mut file, &mut left, limits)?;
+                // The process's umask has no say in what a function may read.
+                file.set_permissions(fs::Permissions::from_mode(*mode))
+                    .map_err(|error| disk("write", &place, &error))?;
                 file.sync_all().map_err(|error| disk("write", &place, &error))?;
             }
         }
@@ -186,10 +190,13 @@ fn checked_target(link: &Path, target: &str) -> Result<PathBuf, RegistryError> {
         ))
     };
     let mut depth = link.components().count() - 1;
+    let mut below = false;
     for component in Path::new(target).components() {
         match component {
-            Component::Normal(_) => depth += 1,
+            Component::Normal(_) => below = true,
             Component::CurDir => {}
+            // What is named before it may be a link itself, whose parent is somewhere else than it seems.
+            Component::ParentDir if below => return Err(leaves()),
             Component::ParentDir => depth = depth.checked_sub(1).ok_or_else(leaves)?,
             Component::RootDir | Component::Prefix(_) => return Err(leaves()),
         }
@@ -252,7 +259,9 @@ fn sync_tree(dir: &Path) -> io::Result<()> {
             sync_tree(&entry.path())?;
         }
     }
-    fs::File::open(dir)?.sync_all()
+    let dir = fs::File::open(dir)?;
+    dir.set_permissions(fs::Permissions::from_mode(DIRECTORY_MODE))?;
+    dir.sync_all()
 }
 
 #[cfg(test)]
