@@ -58,6 +58,11 @@ impl Interpreters {
         candidates.found.get_or_init(probe).as_deref()
     }
 
+    /// The executable of Node of this major version. Runs what there is the first time.
+    pub(crate) fn node(&self, major: u32) -> Option<&Path> {
+        self.nodes().get(&major).map(PathBuf::as_path)
+    }
+
     /// Every runtime that has an interpreter. Tries them all, at the same time.
     pub(crate) fn offered(&self) -> Vec<RuntimeName> {
         std::thread::scope(|scope| {

@@ -9,6 +9,7 @@ mod environment;
 mod frame;
 mod interpreter;
 mod managed;
+mod node;
 mod process;
 mod provided;
 mod python;

@@ -18,6 +18,7 @@ use crate::config::{ProcessConfig, SetupError};
 use crate::frame::{Channel, LogPipe, NearEnd};
 use crate::interpreter::Interpreters;
 use crate::managed::Managed;
+use crate::node::{Kind, Pool};
 use crate::process::{Launch, Process, Starter};
 use crate::provided::{Provided, Stillborn};
 use crate::python::forks::{Forks, Plan};
@@ -26,13 +27,14 @@ use crate::sandbox::Walls;
 use crate::working_copy::Folders;
 use crate::{environment, python};
 
-/// Runs functions as processes of this host: Python and any executable.
+/// Runs functions as processes of this host: Python, Node, any executable.
 #[derive(Debug)]
 pub struct ProcessRuntime {
     config: ProcessConfig,
     interpreters: Interpreters,
-    starter: Starter,
+    starter: Arc<Starter>,
     python_dir: PathBuf,
+    node_pool: Arc<Pool>,
     revisions: Mutex<HashMap<RevisionId, Arc<Shared>>>,
 }
 
@@ -75,10 +77,11 @@ impl ProcessRuntime {
         fs::create_dir_all(&config.dir)?;
         // Functions see this path in their environment, from another working directory.
         config.dir = fs::canonicalize(&config.dir)?;
-        let starter = Starter::new()?;
+        let starter = Arc::new(Starter::new()?);
         Ok(Arc::new(Self {
             interpreters: Interpreters::on(path),
             python_dir: python::write_runtime(&config.dir)?,
+            node_pool: Pool::new(&config.dir, Arc::clone(&starter))?,
             starter,
             revisions: Mutex::default(),
             config,
@@ -123,6 +126,24 @@ impl ProcessRuntime {
         let mut instance = self.managed(revision, prepared, started.process, started.near);
         instance.notice = started.notice;
         Ok(Box::new(instance))
+    }
+
+    async fn create_node(&self, revision: &Revision, major: u32) -> Result<Box<dyn Instance>, String> {
+        let interpreter = self.interpreters.node(major);
+        let kind = Kind {
+            interpreter: interpreter.ok_or_else(|| not_installed(revision))?.to_owned(),
+            memory_mib: revision.memory_mib,
+        };
+        let prepared = self.prepare(revision).await?;
+        let own = &revision.environment;
+        let taken = self.node_pool.take(kind, own, &prepared.environment).await;
+        let worker = taken.map_err(|error| error.to_string())?;
+        Ok(Box::new(self.managed(
+            revision,
+            prepared,
+            worker.process,
+            worker.near,
+        )))
     }
 
     async fn create_provided(&self, revision: &Revision) -> Result<Box<dyn Instance>, String> {
@@ -199,7 +220,6 @@ impl Runtime for ProcessRuntime {
     fn offered(&self) -> Vec<RuntimeName> {
         let provided = ["provided", "provided.al2", "provided.al2023"];
         let mut offered = self.interpreters.offered();
-        offered.retain(|name| !matches!(name, RuntimeName::Node { .. }));
         offered.extend(provided.map(|name| RuntimeName::from(name.to_owned())));
         offered
     }
@@ -207,8 +227,9 @@ impl Runtime for ProcessRuntime {
     fn check(&self, runtime: &RuntimeName) -> Result<(), NotOffered> {
         let installed = match runtime {
             RuntimeName::Python { minor } => self.interpreters.python(*minor).is_some(),
+            RuntimeName::Node { major } => self.interpreters.node(*major).is_some(),
             RuntimeName::Provided(_) => true,
-            RuntimeName::Node { .. } | RuntimeName::Other(_) => false,
+            RuntimeName::Other(_) => false,
         };
         if installed {
             return Ok(());
@@ -223,8 +244,9 @@ impl Runtime for ProcessRuntime {
     async fn create(&self, revision: &Arc<Revision>) -> Result<Box<dyn Instance>, StartError> {
         let created = match &revision.runtime {
             RuntimeName::Python { minor } => self.create_python(revision, *minor).await,
+            RuntimeName::Node { major } => self.create_node(revision, *major).await,
             RuntimeName::Provided(_) => self.create_provided(revision).await,
-            RuntimeName::Node { .. } | RuntimeName::Other(_) => Err(not_installed(revision)),
+            RuntimeName::Other(_) => Err(not_installed(revision)),
         };
         created.map_err(|reason| StartError {
             function: format!("{}:{}", revision.name, revision.version),
@@ -236,6 +258,7 @@ impl Runtime for ProcessRuntime {
         if let Some(shared) = self.revisions().get(&revision) {
             shared.forks.drop_zygote();
         }
+        self.node_pool.empty();
     }
 
     async fn retire(&self, revision: RevisionId) {
@@ -249,6 +272,7 @@ impl Runtime for ProcessRuntime {
     }
 
     async fn shutdown(&self) {
+        self.node_pool.empty();
         let all: Vec<Arc<Shared>> = self.revisions().drain().map(|(_, shared)| shared).collect();
         for shared in all {
             shared.forks.drop_zygote();

@@ -7,6 +7,7 @@
 
 mod host;
 mod leaks;
+mod node;
 mod provided;
 mod python;
 mod zygote;
