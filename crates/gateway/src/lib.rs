@@ -1,1 +1,21 @@
-//! The HTTP edge: authenticate, Lambda's API, function URLs, Squall's own API.
+//! The HTTP edge: who calls, what they ask for, and the answer in the words of their protocol.
+//!
+//! It listens on one port. A request is a function URL's, Lambda's, or Squall's own; each has a module that alone
+//! knows its JSON. What runs a function is behind `types::Invoke`: the gateway does not know who that is.
+
+mod authenticate;
+mod body;
+mod clock;
+mod error;
+mod gateway;
+mod lambda;
+mod native;
+mod operation;
+mod reply;
+mod serve;
+pub mod sigv4;
+mod url;
+
+pub use gateway::{Gateway, GatewayConfig};
+pub use serve::ServeError;
+pub use sigv4::SecretKeys;

@@ -1,0 +1,235 @@
+//! Refusals in Lambda's form: a status, a name in `x-amzn-ErrorType`, and a body whose casing is part of the contract.
+
+use std::time::Duration;
+
+use http::{HeaderValue, Response, StatusCode, header};
+use serde_json::{Value, json};
+use squall_registry::RegistryError;
+use squall_types::{InvokeError, NameError};
+
+use crate::body::BodyError;
+use crate::reply::{self, Body};
+use crate::sigv4::SignatureError;
+
+/// A refusal, as its caller sees it.
+#[derive(Debug)]
+pub(crate) struct ApiError {
+    status: StatusCode,
+    name: &'static str,
+    message: String,
+    reason: Option<&'static str>,
+    retry_after: Option<Duration>,
+}
+
+/// The exceptions whose body says `message`; all others say `Message`. Source: botocore's service model.
+const LOWER_CASE_MESSAGE: &[&str] = &[
+    "CodeStorageExceededException",
+    "InvalidParameterValueException",
+    "InvalidRequestContentException",
+    "PolicyLengthExceededException",
+    "PreconditionFailedException",
+    "ProvisionedConcurrencyConfigNotFoundException",
+    "RequestTooLargeException",
+    "ResourceConflictException",
+    "ResourceNotReadyException",
+    "SerializedRequestEntityTooLargeException",
+    "TooManyRequestsException",
+    "UnsupportedMediaTypeException",
+    // Not in the model, but sent by the service's front door in this form.
+    "AccessDeniedException",
+    "IncompleteSignatureException",
+    "InvalidSignatureException",
+    "MissingAuthenticationTokenException",
+    "RequestEntityTooLargeException",
+    "SerializationException",
+    "UnrecognizedClientException",
+    "ValidationException",
+];
+
+/// Names whose body has no `Type`.
+const WITHOUT_TYPE: &[&str] = &["ValidationException"];
+
+impl ApiError {
+    pub(crate) fn new(status: StatusCode, name: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            status,
+            name,
+            message: message.into(),
+            reason: None,
+            retry_after: None,
+        }
+    }
+
+    pub(crate) fn invalid_parameter(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "InvalidParameterValueException", message)
+    }
+
+    pub(crate) fn validation(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "ValidationException", message)
+    }
+
+    pub(crate) fn not_found(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "ResourceNotFoundException", message)
+    }
+
+    /// Our own fault: the details are for the log, where this writes them, once.
+    pub(crate) fn platform(details: impl std::fmt::Display) -> Self {
+        tracing::error!(%details, "could not answer a request");
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "ServiceException",
+            "The server could not do this; its log says why. The call may be tried again.",
+        )
+    }
+
+    pub(crate) fn into_response(self) -> Response<Body> {
+        let key = if LOWER_CASE_MESSAGE.contains(&self.name) {
+            "message"
+        } else {
+            "Message"
+        };
+        let mut body = json!({ key: self.message });
+        if !WITHOUT_TYPE.contains(&self.name) {
+            let fault = if self.status.is_server_error() {
+                "Server"
+            } else {
+                "User"
+            };
+            body["Type"] = Value::from(fault);
+        }
+        if let Some(reason) = self.reason {
+            body["Reason"] = Value::from(reason);
+        }
+        let mut response = reply::json(self.status, &body);
+        let headers = response.headers_mut();
+        headers.insert("x-amzn-errortype", HeaderValue::from_static(self.name));
+        if let Some(retry_after) = self.retry_after {
+            headers.insert(
+                header::RETRY_AFTER,
+                HeaderValue::from(retry_after.as_secs().max(1)),
+            );
+        }
+        response
+    }
+}
+
+impl From<SignatureError> for ApiError {
+    fn from(error: SignatureError) -> Self {
+        let (status, name) = match error {
+            SignatureError::Missing => (StatusCode::FORBIDDEN, "MissingAuthenticationTokenException"),
+            SignatureError::Incomplete(_) => (StatusCode::BAD_REQUEST, "IncompleteSignatureException"),
+            SignatureError::UnknownKey => (StatusCode::FORBIDDEN, "UnrecognizedClientException"),
+            SignatureError::Invalid(_) | SignatureError::Mismatch => {
+                (StatusCode::FORBIDDEN, "InvalidSignatureException")
+            }
+        };
+        Self::new(status, name, error.to_string())
+    }
+}
+
+impl From<RegistryError> for ApiError {
+    fn from(error: RegistryError) -> Self {
+        let text = error.to_string();
+        match error {
+            RegistryError::NotFound(_) => Self::not_found(text),
+            RegistryError::Conflict(_) => Self::new(StatusCode::CONFLICT, "ResourceConflictException", text),
+            RegistryError::InvalidParameter(_) => Self::invalid_parameter(text),
+            RegistryError::Validation(_) => Self::validation(text),
+            RegistryError::PreconditionFailed => Self::new(
+                StatusCode::PRECONDITION_FAILED,
+                "PreconditionFailedException",
+                text,
+            ),
+            RegistryError::InvalidZip(_) => Self::invalid_parameter(text),
+            RegistryError::TooLarge(_) => {
+                let unzipped = text.starts_with("Unzipped");
+                if unzipped {
+                    Self::invalid_parameter(text)
+                } else {
+                    Self::new(
+                        StatusCode::PAYLOAD_TOO_LARGE,
+                        "RequestEntityTooLargeException",
+                        text,
+                    )
+                }
+            }
+            RegistryError::Platform(details) => Self::platform(details),
+        }
+    }
+}
+
+impl From<InvokeError> for ApiError {
+    fn from(error: InvokeError) -> Self {
+        match error {
+            InvokeError::NotFound(arn) => Self::not_found(format!("Function not found: {arn}")),
+            InvokeError::NotReady { state, reason } => Self::new(
+                StatusCode::CONFLICT,
+                "ResourceConflictException",
+                format!(
+                    "The operation cannot be performed at this time. \
+                     The function is currently in the following state: {state} ({reason})"
+                ),
+            ),
+            InvokeError::Throttled { reason, retry_after } => Self {
+                reason: Some(reason.as_str()),
+                retry_after: Some(retry_after),
+                ..Self::new(
+                    StatusCode::TOO_MANY_REQUESTS,
+                    "TooManyRequestsException",
+                    "Rate Exceeded.",
+                )
+            },
+            InvokeError::PayloadTooLarge { bytes, bytes_max } => Self::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "RequestTooLargeException",
+                format!("{bytes} byte payload is too large for the invocation (limit {bytes_max} bytes)"),
+            ),
+            InvokeError::ShuttingDown => Self {
+                retry_after: Some(Duration::from_secs(1)),
+                ..Self::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "ServiceException",
+                    "The server is shutting down.",
+                )
+            },
+            InvokeError::Platform(details) => Self::platform(details),
+        }
+    }
+}
+
+impl From<NameError> for ApiError {
+    fn from(error: NameError) -> Self {
+        match error {
+            NameError::QualifierMismatch => Self::invalid_parameter(
+                "The derived qualifier from the function name does not match the specified qualifier.",
+            ),
+            NameError::Function(value) | NameError::Arn(value) => Self::validation(format!(
+                "1 validation error detected: Value '{value}' at 'functionName' failed to satisfy constraint: \
+                 Member must satisfy regular expression pattern: (arn:(aws[a-zA-Z-]*)?:lambda:)?\
+                 ([a-z]{{2}}(-gov)?-[a-z]+-\\d{{1}}:)?(\\d{{12}}:)?(function:)?([a-zA-Z0-9-_]+)\
+                 (:(\\$LATEST|[a-zA-Z0-9-_]+))? and the name have length less than or equal to 64"
+            )),
+            NameError::Qualifier(value) => Self::validation(format!(
+                "1 validation error detected: Value '{value}' at 'qualifier' failed to satisfy constraint: \
+                 Member must satisfy regular expression pattern: (|[a-zA-Z0-9$_-]+)"
+            )),
+        }
+    }
+}
+
+impl From<BodyError> for ApiError {
+    fn from(error: BodyError) -> Self {
+        match error {
+            BodyError::TooLarge => Self::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "RequestEntityTooLargeException",
+                "The request is too large",
+            ),
+            BodyError::Broken(how) => Self::new(
+                StatusCode::BAD_REQUEST,
+                "SerializationException",
+                format!("The body was cut short: {how}"),
+            ),
+        }
+    }
+}

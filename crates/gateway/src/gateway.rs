@@ -1,0 +1,98 @@
+//! What the gateway is made of, and which of its faces a request is for.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use http::{Request, Response, header};
+use hyper::body::Incoming;
+use squall_registry::Registry;
+use squall_store::logs::LogStore;
+use squall_types::{Home, Invoke};
+use tokio_util::sync::CancellationToken;
+
+use crate::reply::Body;
+use crate::sigv4::{SecretKeys, Signer, Verifier};
+use crate::{lambda, native, url};
+
+/// Where the gateway stands.
+#[derive(Debug, Clone)]
+pub struct GatewayConfig {
+    /// Account and region.
+    pub home: Home,
+    /// Where it listens, for links to itself.
+    pub address: SocketAddr,
+    /// The most connections at once; further ones wait to be accepted.
+    pub connections_max: usize,
+}
+
+impl GatewayConfig {
+    /// The defaults for a server at `address`.
+    pub fn new(home: Home, address: SocketAddr) -> Self {
+        Self {
+            home,
+            address,
+            connections_max: 4096,
+        }
+    }
+}
+
+/// The HTTP edge of one server.
+pub struct Gateway {
+    pub(crate) config: GatewayConfig,
+    pub(crate) registry: Registry,
+    pub(crate) invoke: Arc<dyn Invoke>,
+    pub(crate) logs: LogStore,
+    pub(crate) verifier: Verifier,
+    /// Signs links to code packages.
+    pub(crate) signer: Signer,
+    /// Cancelled when the server ends: answers without an end of their own end then.
+    pub(crate) stop: CancellationToken,
+}
+
+impl Gateway {
+    /// Puts the edge together. `signer` is one of `keys`: it signs links that the gateway itself hands out.
+    pub fn new(
+        config: GatewayConfig,
+        registry: Registry,
+        invoke: Arc<dyn Invoke>,
+        logs: LogStore,
+        keys: SecretKeys,
+        signer: Signer,
+    ) -> Self {
+        let verifier = Verifier::new(keys, &config.home.region);
+        Self {
+            config,
+            registry,
+            invoke,
+            logs,
+            verifier,
+            signer,
+            stop: CancellationToken::new(),
+        }
+    }
+
+    /// Answers one request, whoever it is for.
+    pub(crate) async fn answer(
+        self: &Arc<Self>,
+        request: Request<Incoming>,
+        peer: SocketAddr,
+    ) -> Response<Body> {
+        let host = request
+            .headers()
+            .get(header::HOST)
+            .and_then(|host| host.to_str().ok())
+            .unwrap_or("");
+        if let Some(id) = url::id_of_host(host) {
+            let id = id.to_owned();
+            return url::serve_host(self, &id, request, peer).await;
+        }
+        let path = request.uri().path();
+        if path.starts_with("/lambda-url/") {
+            url::serve_path(self, request, peer).await
+        } else if path.starts_with("/squall/v1/") {
+            native::serve(self, request).await
+        } else {
+            lambda::serve(self, request).await
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! Functions: create, get, list, update, delete.
+
+use std::time::{Duration, SystemTime};
+
+use http::{HeaderValue, StatusCode, header};
+use serde_json::{Value, json};
+use squall_registry::{CreateFunction, UpdateCode, UpdateConfiguration};
+use squall_types::RuntimeName;
+
+use super::{Answer, Call, input, no_content, shapes};
+use crate::error::ApiError;
+use crate::reply;
+use crate::sigv4::presign;
+
+/// How long a link to a package is valid, as on Lambda.
+const LINK_VALID: Duration = Duration::from_secs(600);
+
+impl Call<'_> {
+    pub(super) async fn create_function(&self) -> Answer {
+        let input: input::CreateFunction = self.input()?;
+        let settings = input.settings;
+        settings.unsupported.refuse()?;
+        if input
+            .package_type
+            .as_deref()
+            .is_some_and(|package| package != "Zip")
+        {
+            return Err(ApiError::invalid_parameter(
+                "Only the PackageType Zip is supported.",
+            ));
+        }
+        let name = input.function_name.ok_or_else(|| missing("functionName"))?;
+        let name = name.parse::<squall_types::FunctionRef>()?.name;
+        let runtime = settings.runtime.ok_or_else(|| {
+            ApiError::invalid_parameter(
+                "Runtime and Handler are mandatory parameters for functions of a Zip package.",
+            )
+        })?;
+        let logging = settings.logging_config.unwrap_or_default();
+        let request = CreateFunction {
+            name,
+            runtime: RuntimeName::from(runtime),
+            handler: settings.handler,
+            role: settings.role.ok_or_else(|| missing("role"))?,
+            description: settings.description,
+            timeout_secs: settings.timeout,
+            memory_mib: settings.memory_size,
+            ephemeral_storage_mib: settings.ephemeral_storage.map(|storage| storage.size),
+            environment: settings.environment.unwrap_or_default().variables,
+            architecture: one_architecture(input.architectures)?,
+            log_group: logging.log_group,
+            log_format: logging.log_format,
+            tracing_mode: settings.tracing_config.and_then(|tracing| tracing.mode),
+            snap_start: settings.snap_start.and_then(|snap_start| snap_start.apply_on),
+            tags: input.tags,
+            code: input.code.source()?,
+            publish: input.publish,
+            dry_run: input.dry_run,
+        };
+        let config = self.gateway.registry.create_function(request).await?;
+        Ok(reply::json(StatusCode::CREATED, &self.configuration(&config)))
+    }
+
+    pub(super) fn get_function(&self) -> Answer {
+        let function = self.gateway.registry.function(&self.target()?)?;
+        let mut shape = json!({
+            "Configuration": self.configuration(&function.config),
+            "Code": { "RepositoryType": "S3", "Location": self.package_link(&function.package_sha256_hex) },
+        });
+        if !function.tags.is_empty() {
+            shape["Tags"] = json!(function.tags);
+        }
+        if let Some(reserved) = function.reserved_concurrency {
+            shape["Concurrency"] = json!({ "ReservedConcurrentExecutions": reserved });
+        }
+        Ok(reply::json(StatusCode::OK, &shape))
+    }
+
+    pub(super) fn get_function_configuration(&self) -> Answer {
+        let function = self.gateway.registry.function(&self.target()?)?;
+        Ok(reply::json(StatusCode::OK, &self.configuration(&function.config)))
+    }
+
+    pub(super) fn list_functions(&self) -> Answer {
+        let all_versions = match self.query.get("FunctionVersion").map(String::as_str) {
+            None => false,
+            Some("ALL") => true,
+            Some(other) => {
+                return Err(ApiError::validation(format!(
+                    "1 validation error detected: Value '{other}' at 'functionVersion' failed to satisfy constraint: \
+                     Member must satisfy enum value set: [ALL]"
+                )));
+            }
+        };
+        let page = self
+            .gateway
+            .registry
+            .list_functions(all_versions, self.marker(), self.max_items()?)?;
+        let items = page
+            .items
+            .iter()
+            .map(|config| self.configuration(config))
+            .collect();
+        Ok(reply::json(
+            StatusCode::OK,
+            &shapes::page("Functions", items, page.next_marker),
+        ))
+    }
+
+    pub(super) async fn update_function_code(&self) -> Answer {
+        let input: input::UpdateCode = self.input()?;
+        let request = UpdateCode {
+            name: self.function()?,
+            architecture: one_architecture(input.architectures)?,
+            code: input.code.source()?,
+            publish: input.publish,
+            dry_run: input.dry_run,
+            revision_id: input.revision_id,
+        };
+        let config = self.gateway.registry.update_code(request).await?;
+        Ok(reply::json(StatusCode::OK, &self.configuration(&config)))
+    }
+
+    pub(super) async fn update_function_configuration(&self) -> Answer {
+        let settings: input::Settings = self.input()?;
+        settings.unsupported.refuse()?;
+        let logging = settings.logging_config.unwrap_or_default();
+        let request = UpdateConfiguration {
+            runtime: settings.runtime.map(RuntimeName::from),
+            handler: settings.handler,
+            role: settings.role,
+            description: settings.description,
+            timeout_secs: settings.timeout,
+            memory_mib: settings.memory_size,
+            ephemeral_storage_mib: settings.ephemeral_storage.map(|storage| storage.size),
+            environment: settings.environment.map(|environment| environment.variables),
+            log_group: logging.log_group,
+            log_format: logging.log_format,
+            tracing_mode: settings.tracing_config.and_then(|tracing| tracing.mode),
+            snap_start: settings.snap_start.and_then(|snap_start| snap_start.apply_on),
+            revision_id: settings.revision_id,
+        };
+        let config = self
+            .gateway
+            .registry
+            .update_configuration(&self.function()?, request)
+            .await?;
+        Ok(reply::json(StatusCode::OK, &self.configuration(&config)))
+    }
+
+    pub(super) async fn delete_function(&self) -> Answer {
+        self.gateway.registry.delete_function(&self.target()?).await?;
+        Ok(no_content())
+    }
+
+    pub(super) fn configuration(&self, config: &squall_registry::FunctionConfig) -> Value {
+        shapes::configuration(self.gateway.registry.home(), config)
+    }
+
+    /// A link that lets whoever has it download a package, at the address that the caller used.
+    fn package_link(&self, sha256_hex: &str) -> String {
+        let path = format!("/squall/v1/packages/{sha256_hex}");
+        let own = HeaderValue::from_str(&self.gateway.config.address.to_string()).ok();
+        let host = self.head.headers.get(header::HOST).cloned().or(own);
+        let Some(host) = host else { return path };
+        let query = presign(&self.gateway.signer, SystemTime::now(), LINK_VALID, &host, &path);
+        format!("http://{}{path}?{query}", host.to_str().unwrap_or("localhost"))
+    }
+}
+
+fn missing(member: &str) -> ApiError {
+    ApiError::validation(format!(
+        "1 validation error detected: Value null at '{member}' failed to satisfy constraint: Member must not be null"
+    ))
+}
+
+fn one_architecture(architectures: Vec<String>) -> Result<Option<String>, ApiError> {
+    if architectures.len() > 1 {
+        return Err(ApiError::invalid_parameter(
+            "Architectures must have exactly one member.",
+        ));
+    }
+    Ok(architectures.into_iter().next())
+}

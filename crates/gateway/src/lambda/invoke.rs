@@ -1,0 +1,151 @@
+//! Invoke: one event in, one answer out; or an event taken to run later.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use serde::de::IgnoredAny;
+use squall_types::{Invocation, Outcome, Placement, RequestId};
+
+use super::{Answer, Call, no_content};
+use crate::error::ApiError;
+use crate::reply::{self, Body};
+
+pub(super) const TRACE_ID: HeaderName = HeaderName::from_static("x-amzn-trace-id");
+const INVOCATION_TYPE: &str = "x-amz-invocation-type";
+const LOG_TYPE: &str = "x-amz-log-type";
+const CLIENT_CONTEXT: &str = "x-amz-client-context";
+const CLIENT_CONTEXT_BYTES_MAX: usize = 3583;
+
+impl Call<'_> {
+    pub(super) async fn invoke(&self) -> Answer {
+        let target = self.target()?;
+        let kind = self.header(INVOCATION_TYPE)?.unwrap_or("RequestResponse");
+        let log_tail = match self.header(LOG_TYPE)?.unwrap_or("None") {
+            "None" => false,
+            "Tail" => true,
+            other => return Err(not_among("logType", other, "[None, Tail]")),
+        };
+        if kind == "DryRun" {
+            self.gateway.invoke.dry_run(&target).await?;
+            return Ok(no_content());
+        }
+        let invocation = Invocation {
+            request_id: self.request_id,
+            target,
+            payload: payload(&self.body)?,
+            client_context: self.client_context()?,
+            trace_id: Some(match self.header(TRACE_ID.as_str())? {
+                Some(given) => given.to_owned(),
+                None => new_trace_id(self.request_id),
+            }),
+            log_tail,
+            placement: Placement::Anywhere,
+        };
+        match kind {
+            "RequestResponse" => Ok(answer(self.gateway.invoke.invoke(invocation).await?)),
+            "Event" => {
+                self.gateway.invoke.accept(invocation).await?;
+                Ok(reply::plain(StatusCode::ACCEPTED, Bytes::new()))
+            }
+            other => Err(not_among(
+                "invocationType",
+                other,
+                "[Event, RequestResponse, DryRun]",
+            )),
+        }
+    }
+
+    /// The oldest way to invoke asynchronously; its answer has the status in its body too.
+    pub(super) async fn invoke_async(&self) -> Answer {
+        let mut invocation = Invocation::new(self.target()?, payload(&self.body)?);
+        invocation.request_id = self.request_id;
+        self.gateway.invoke.accept(invocation).await?;
+        Ok(reply::json(StatusCode::ACCEPTED, &serde_json::json!({})))
+    }
+
+    fn header(&self, name: &str) -> Result<Option<&str>, ApiError> {
+        let Some(value) = self.head.headers.get(name) else {
+            return Ok(None);
+        };
+        let text = value
+            .to_str()
+            .map_err(|_| ApiError::validation(format!("The header {name} is not text")))?;
+        Ok(Some(text))
+    }
+
+    fn client_context(&self) -> Result<Option<Bytes>, ApiError> {
+        let Some(text) = self.header(CLIENT_CONTEXT)? else {
+            return Ok(None);
+        };
+        let refuse =
+            |what: &str| ApiError::new(StatusCode::BAD_REQUEST, "InvalidRequestContentException", what);
+        if text.len() > CLIENT_CONTEXT_BYTES_MAX {
+            return Err(refuse(
+                "Client context must be no more than 3583 bytes when base64-encoded.",
+            ));
+        }
+        let decoded = STANDARD
+            .decode(text)
+            .map_err(|_| refuse("Client context must be valid Base64-encoded JSON."))?;
+        match serde_json::from_slice::<IgnoredAny>(&decoded) {
+            Ok(_) => Ok(Some(decoded.into())),
+            Err(_) => Err(refuse(
+                "Client context must be a valid Base64-encoded JSON object.",
+            )),
+        }
+    }
+}
+
+/// The event: checked to be JSON without building it; nothing at all counts as `{}`.
+fn payload(body: &Bytes) -> Result<Bytes, ApiError> {
+    if body.is_empty() {
+        return Ok(Bytes::from_static(b"{}"));
+    }
+    match serde_json::from_slice::<IgnoredAny>(body) {
+        Ok(_) => Ok(body.clone()),
+        Err(error) => Err(ApiError::new(
+            StatusCode::BAD_REQUEST,
+            "InvalidRequestContentException",
+            format!("Could not parse request body into json: Could not parse payload into json: {error}"),
+        )),
+    }
+}
+
+fn answer(outcome: Outcome) -> Response<Body> {
+    let failed = outcome.result.is_err();
+    let body = outcome.result.unwrap_or_else(|error| error.body);
+    let mut response = reply::plain(StatusCode::OK, body);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let version = HeaderValue::from_str(&outcome.executed_version.to_string());
+    headers.insert(
+        "x-amz-executed-version",
+        version.expect("`$LATEST` and numbers are header values"),
+    );
+    if failed {
+        headers.insert("x-amz-function-error", HeaderValue::from_static("Unhandled"));
+    }
+    if let Some(tail) = outcome.log_tail {
+        let tail = HeaderValue::from_str(&STANDARD.encode(tail));
+        headers.insert("x-amz-log-result", tail.expect("base64 is a header value"));
+    }
+    response
+}
+
+/// A trace of our own making, in X-Ray's form: nobody samples it.
+pub(super) fn new_trace_id(request_id: RequestId) -> String {
+    let id = request_id.0.simple().to_string();
+    let seconds = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs();
+    format!("Root=1-{seconds:08x}-{};Sampled=0", &id[..24])
+}
+
+fn not_among(member: &str, value: &str, allowed: &str) -> ApiError {
+    ApiError::validation(format!(
+        "1 validation error detected: Value '{value}' at '{member}' failed to satisfy constraint: \
+         Member must satisfy enum value set: {allowed}"
+    ))
+}

@@ -1,0 +1,58 @@
+//! `/squall/v1/…`: what Lambda has no name for. Health is open; everything else is signed.
+
+mod logs;
+
+use std::sync::Arc;
+
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use hyper::body::Incoming;
+use serde_json::json;
+
+use crate::authenticate::authenticate;
+use crate::error::ApiError;
+use crate::gateway::Gateway;
+use crate::reply::{self, Body};
+
+/// None of these requests has a body to speak of.
+const REQUEST_BYTES_MAX: usize = 64 * 1024;
+const SERVICES: &[&str] = &["lambda", "squall"];
+
+/// Answers a request to Squall's own API.
+pub(crate) async fn serve(gateway: &Arc<Gateway>, request: Request<Incoming>) -> Response<Body> {
+    let (head, body) = request.into_parts();
+    let path = head.uri.path().trim_start_matches("/squall/v1/").to_owned();
+    if path == "health" {
+        return reply::json(StatusCode::OK, &json!({ "status": "ok" }));
+    }
+    let too_large = || ApiError::validation("the request has a body that is too large");
+    if let Err(error) = authenticate(gateway, &head, body, SERVICES, REQUEST_BYTES_MAX, too_large).await {
+        return error.into_response();
+    }
+    let segments: Vec<&str> = path.split('/').collect();
+    let answer = match (&head.method, segments.as_slice()) {
+        (&Method::GET, ["functions", name, "logs"]) => logs::serve(gateway, name, head.uri.query()).await,
+        (&Method::GET, ["packages", sha256_hex]) => package(gateway, sha256_hex).await,
+        (method, _) => {
+            let asked = format!("nothing answers {method} {}", head.uri.path());
+            Err(ApiError::new(
+                StatusCode::NOT_FOUND,
+                "UnknownOperationException",
+                asked,
+            ))
+        }
+    };
+    answer.unwrap_or_else(ApiError::into_response)
+}
+
+/// A function's package, as it was uploaded.
+async fn package(gateway: &Gateway, sha256_hex: &str) -> Result<Response<Body>, ApiError> {
+    let absent = || ApiError::not_found("no function has this package");
+    let path = gateway.registry.package(sha256_hex).ok_or_else(absent)?;
+    let zip = tokio::task::spawn_blocking(move || std::fs::read(path)).await;
+    let zip = zip.map_err(ApiError::platform)?.map_err(ApiError::platform)?;
+    let mut response = reply::plain(StatusCode::OK, zip);
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/zip"));
+    Ok(response)
+}

@@ -1,0 +1,120 @@
+//! The listener: accepts connections up to a bound, serves each, and on shutdown lets what is under way finish.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::gateway::Gateway;
+
+/// A client that has not sent its whole head by then is not waited for.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// The largest head that is read, and the most headers in it.
+const HEAD_BYTES_MAX: usize = 64 * 1024;
+const HEADERS_MAX: usize = 128;
+/// After an accept failed (out of descriptors, say), others get a chance to end.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Why the gateway stopped serving.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The listener is broken for good.
+    #[error("could not accept connections: {0}")]
+    Accept(#[from] std::io::Error),
+}
+
+impl Gateway {
+    /// Serves until `stop` is cancelled, and then until the last request is answered.
+    ///
+    /// # Errors
+    /// [`ServeError`] when no connection can be accepted any more.
+    pub async fn serve(self, listener: TcpListener, stop: CancellationToken) -> Result<(), ServeError> {
+        let gateway = Arc::new(Self {
+            stop: stop.clone(),
+            ..self
+        });
+        let connections = TaskTracker::new();
+        let places = Arc::new(Semaphore::new(gateway.config.connections_max));
+        loop {
+            let place = tokio::select! {
+                place = places.clone().acquire_owned() => place.expect("nobody closes the semaphore"),
+                () = stop.cancelled() => break,
+            };
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = stop.cancelled() => break,
+            };
+            match accepted {
+                Ok((stream, peer)) => {
+                    let (gateway, stop) = (gateway.clone(), stop.clone());
+                    connections.spawn(async move {
+                        serve_connection(gateway, stream, peer, stop).await;
+                        drop(place);
+                    });
+                }
+                Err(error) if is_passing(&error) => {
+                    tracing::warn!(%error, "could not accept a connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        drop(listener);
+        connections.close();
+        connections.wait().await;
+        Ok(())
+    }
+}
+
+/// Whether the next accept may succeed: the client left, or descriptors ran out.
+fn is_passing(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted, OutOfMemory};
+    const TOO_MANY_FILES: [i32; 2] = [23, 24];
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionReset | Interrupted | OutOfMemory
+    ) || error
+        .raw_os_error()
+        .is_some_and(|code| TOO_MANY_FILES.contains(&code))
+}
+
+async fn serve_connection(
+    gateway: Arc<Gateway>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    stop: CancellationToken,
+) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%peer, %error, "the connection was gone at once");
+        return;
+    }
+    let service = service_fn(move |request| {
+        let gateway = gateway.clone();
+        async move { Ok::<_, Infallible>(gateway.answer(request, peer).await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .max_headers(HEADERS_MAX)
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%peer, %error, "a connection ended early");
+    }
+}

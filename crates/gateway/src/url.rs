@@ -1,0 +1,173 @@
+//! Function URLs: an HTTP request becomes an event of payload format 2.0, and the function's answer a response.
+//!
+//! A URL is found by its host name, `ID.lambda-url.REGION.…`, or at `/lambda-url/FUNCTION/…`.
+
+mod cors;
+mod event;
+mod response;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use percent_encoding::percent_decode_str;
+use squall_registry::{FunctionUrl, UrlAuthType};
+use squall_types::{FunctionName, FunctionRef, Invocation, InvokeError, Qualifier};
+
+use crate::authenticate::authenticate;
+use crate::body;
+use crate::error::ApiError;
+use crate::gateway::Gateway;
+use crate::reply::{self, Body};
+
+/// The largest request, as on Lambda: its event may be larger, by base64.
+const REQUEST_BYTES_MAX: usize = 6_291_456;
+
+/// The id in a host name `ID.lambda-url.REGION.…`, where it is one.
+pub(crate) fn id_of_host(host: &str) -> Option<&str> {
+    let (id, rest) = host.split_once('.')?;
+    rest.starts_with("lambda-url.").then_some(id)
+}
+
+/// Answers a request that came to a URL's own host name.
+pub(crate) async fn serve_host(
+    gateway: &Arc<Gateway>,
+    id: &str,
+    request: Request<Incoming>,
+    peer: SocketAddr,
+) -> Response<Body> {
+    match gateway.registry.url_by_id(id) {
+        Some(url) => {
+            let path = request.uri().path().to_owned();
+            serve(gateway, &url, request, path, peer).await
+        }
+        None => unknown(),
+    }
+}
+
+/// Answers a request to `/lambda-url/FUNCTION/…`; the function sees the path behind its name.
+pub(crate) async fn serve_path(
+    gateway: &Arc<Gateway>,
+    request: Request<Incoming>,
+    peer: SocketAddr,
+) -> Response<Body> {
+    let rest = request.uri().path().trim_start_matches("/lambda-url/").to_owned();
+    let (name, path) = rest
+        .split_once('/')
+        .map_or((rest.as_str(), "/".to_owned()), |(n, p)| (n, format!("/{p}")));
+    let name = percent_decode_str(name).decode_utf8_lossy().into_owned();
+    let Ok(name) = name.parse::<FunctionName>() else {
+        return unknown();
+    };
+    match gateway.registry.url(&name, None) {
+        Ok(url) => serve(gateway, &url, request, path, peer).await,
+        Err(_) => unknown(),
+    }
+}
+
+async fn serve(
+    gateway: &Arc<Gateway>,
+    url: &FunctionUrl,
+    request: Request<Incoming>,
+    path: String,
+    peer: SocketAddr,
+) -> Response<Body> {
+    let (head, body) = request.into_parts();
+    let origin = cors::origin(&head);
+    if head.method == Method::OPTIONS
+        && let Some(preflight) = url.cors.as_ref().and_then(|cors| cors::preflight(cors, &head))
+    {
+        return preflight;
+    }
+    let mut response = call(gateway, url, &head, body, &path, peer).await;
+    if let (Some(cors), Some(origin)) = (&url.cors, origin) {
+        cors::mark(cors, &origin, response.headers_mut());
+    }
+    response
+}
+
+async fn call(
+    gateway: &Arc<Gateway>,
+    url: &FunctionUrl,
+    head: &http::request::Parts,
+    body: Incoming,
+    path: &str,
+    peer: SocketAddr,
+) -> Response<Body> {
+    let (caller, body) = match read(gateway, url, head, body).await {
+        Ok(read) => read,
+        Err(error) => return error.into_response(),
+    };
+    let target = FunctionRef {
+        name: url.function.clone(),
+        qualifier: url.alias.clone().map(Qualifier::Alias),
+    };
+    let mut invocation = Invocation::new(target, Bytes::new());
+    let seen = event::Seen {
+        url,
+        home: gateway.registry.home(),
+        head,
+        path,
+        peer,
+        caller,
+        at: SystemTime::now(),
+    };
+    invocation.payload = event::event(&seen, &body, invocation.request_id);
+    let request_id = invocation.request_id;
+    let mut response = match gateway.invoke.invoke(invocation).await {
+        Ok(outcome) => match outcome.result {
+            Ok(answer) => response::from_answer(&answer),
+            Err(_) => internal_error(StatusCode::BAD_GATEWAY),
+        },
+        Err(InvokeError::Platform(details)) => ApiError::platform(details).into_response(),
+        Err(error) => ApiError::from(error).into_response(),
+    };
+    reply::name_request(&mut response, request_id);
+    response
+}
+
+/// Who calls (where the URL asks), and the body.
+async fn read(
+    gateway: &Gateway,
+    url: &FunctionUrl,
+    head: &http::request::Parts,
+    body: Incoming,
+) -> Result<(Option<String>, Bytes), ApiError> {
+    let too_large = || {
+        let text = format!(
+            "Request must be smaller than {REQUEST_BYTES_MAX} bytes for the InvokeFunctionUrl operation"
+        );
+        ApiError::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "RequestEntityTooLargeException",
+            text,
+        )
+    };
+    match url.auth_type {
+        UrlAuthType::None => match body::read(body, REQUEST_BYTES_MAX).await {
+            Ok(body) => Ok((None, body)),
+            Err(body::BodyError::TooLarge) => Err(too_large()),
+            Err(error) => Err(error.into()),
+        },
+        UrlAuthType::AwsIam => {
+            let authentic =
+                authenticate(gateway, head, body, &["lambda"], REQUEST_BYTES_MAX, too_large).await?;
+            Ok((Some(authentic.access_key_id), authentic.body))
+        }
+    }
+}
+
+/// A URL that is not there looks like one that may not be called.
+fn unknown() -> Response<Body> {
+    let mut response = reply::json(StatusCode::FORBIDDEN, &serde_json::json!({ "Message": null }));
+    let name = http::HeaderValue::from_static("AccessDeniedException");
+    response.headers_mut().insert("x-amzn-errortype", name);
+    response
+}
+
+fn internal_error(status: StatusCode) -> Response<Body> {
+    reply::plain(status, "Internal Server Error")
+}
