@@ -1,0 +1,245 @@
+//! The handle that everybody holds, and what it stands on.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use squall_registry::{Change, Registry};
+use squall_runtime::Runtime;
+use squall_store::Store;
+use squall_store::logs::LogStore;
+use squall_types::{FunctionRef, Invocation, Invoke, InvokeError, Outcome};
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, broadcast};
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::admit::Admission;
+use crate::config::{DispatcherConfig, OpenError};
+use crate::detach::Detached;
+use crate::lease::Worker;
+use crate::pool::Pools;
+use crate::queue::Queue;
+use crate::resolve::Resolve;
+use crate::stats::Stats;
+use crate::{change, invoke, queue, reap};
+
+/// How much longer than their grace instances and calls may take to be gone at the end of a drain.
+const DRAIN_SLACK: Duration = Duration::from_secs(5);
+
+/// Runs events in instances of their functions. A cheap handle: clones share one dispatcher.
+///
+/// It works as soon as it is opened; [`run`](Self::run) adds what happens in the background.
+#[derive(Clone)]
+pub struct Dispatcher {
+    inner: Arc<Inner>,
+}
+
+/// What the handles share.
+pub(crate) struct Inner {
+    pub(crate) config: DispatcherConfig,
+    pub(crate) resolver: Box<dyn Resolve>,
+    pub(crate) runtimes: Arc<[Arc<dyn Runtime>]>,
+    pub(crate) logs: LogStore,
+    pub(crate) queue: Queue,
+    /// Held for the length of a decision only: never across an await, never while an instance is dropped.
+    state: Mutex<State>,
+    /// Starts, stops, watches over instances, accepted events that run, and calls whose callers left.
+    pub(crate) tasks: TaskTracker,
+    pub(crate) handle: Handle,
+    /// Told when a draining dispatcher has no call in flight any more.
+    pub(crate) left: Notify,
+    /// A drain's grace is over: whatever still runs ends.
+    is_overdue: AtomicBool,
+    /// Changes since it was opened, for the one `run`.
+    changes: Mutex<Option<broadcast::Receiver<Change>>>,
+}
+
+/// What is decided under the lock.
+pub(crate) struct State {
+    /// Draining: no new work.
+    pub(crate) is_closed: bool,
+    pub(crate) admission: Admission,
+    pub(crate) pools: Pools<Box<Worker>>,
+}
+
+impl Inner {
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        // A panic under the lock is a broken invariant of the pools, and what it leaves is still counted right enough
+        // to answer others and to shut down.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn is_overdue(&self) -> bool {
+        self.is_overdue.load(Ordering::Relaxed)
+    }
+
+    fn take_changes(&self) -> Option<broadcast::Receiver<Change>> {
+        let mut changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        changes.take()
+    }
+
+    async fn all_left(&self) {
+        loop {
+            let left = self.left.notified();
+            tokio::pin!(left);
+            left.as_mut().enable();
+            if self.state().admission.total() == 0 {
+                return;
+            }
+            left.await;
+        }
+    }
+}
+
+impl Dispatcher {
+    /// Opens the queue of accepted events that the store holds. Call it within a tokio runtime.
+    ///
+    /// # Errors
+    /// When the accepted events cannot be read.
+    pub async fn open(
+        config: DispatcherConfig,
+        registry: Registry,
+        runtimes: Vec<Arc<dyn Runtime>>,
+        store: Arc<dyn Store>,
+        logs: LogStore,
+    ) -> Result<Self, OpenError> {
+        Self::with_resolver(config, Box::new(registry), runtimes, store, logs).await
+    }
+
+    pub(crate) async fn with_resolver(
+        config: DispatcherConfig,
+        resolver: Box<dyn Resolve>,
+        runtimes: Vec<Arc<dyn Runtime>>,
+        store: Arc<dyn Store>,
+        logs: LogStore,
+    ) -> Result<Self, OpenError> {
+        // Before anything is resolved, so that no change is missed.
+        let changes = resolver.changes();
+        let state = State {
+            is_closed: false,
+            admission: Admission::new(resolver.account_concurrency()),
+            pools: Pools::new(config.instances_max, config.waiting_max),
+        };
+        let inner = Inner {
+            queue: Queue::open(store, &config).await?,
+            config,
+            resolver,
+            runtimes: runtimes.into(),
+            logs,
+            state: Mutex::new(state),
+            tasks: TaskTracker::new(),
+            handle: Handle::current(),
+            left: Notify::new(),
+            is_overdue: AtomicBool::new(false),
+            changes: Mutex::new(Some(changes)),
+        };
+        Ok(Self {
+            inner: Arc::new(inner),
+        })
+    }
+
+    /// What happens in the background, until `shutdown`: idle instances are stopped, accepted events run, changes of
+    /// functions take effect. Run it once. Dropping the future stops it at once and loses nothing.
+    pub async fn run(&self, shutdown: CancellationToken) {
+        let first = self.inner.take_changes();
+        let changes = first.unwrap_or_else(|| self.inner.resolver.changes());
+        let work = async {
+            tokio::join!(
+                reap::run(&self.inner),
+                queue::run(&self.inner),
+                change::run(&self.inner, changes),
+            )
+        };
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            _ = work => {}
+        }
+    }
+
+    /// Takes no new work from now on, lets what runs finish within `grace`, then ends it, and stops all instances.
+    /// Accepted events that have not run stay in the store.
+    pub async fn drain(&self, grace: Duration) {
+        let inner = &self.inner;
+        let effects = {
+            let mut state = inner.state();
+            state.is_closed = true;
+            state.pools.close()
+        };
+        inner.queue.close();
+        inner.carry_out(effects);
+        if timeout(grace, inner.all_left()).await.is_err() {
+            let calls = inner.state().admission.total();
+            tracing::warn!(calls, ?grace, "invocations did not finish in time and are ended");
+            inner.is_overdue.store(true, Ordering::Relaxed);
+            let slack = inner.config.log_flush_every + DRAIN_SLACK;
+            if timeout(slack, inner.all_left()).await.is_err() {
+                let calls = inner.state().admission.total();
+                tracing::error!(calls, "invocations could not be ended");
+            }
+        }
+        inner.tasks.close();
+        let slack = inner.config.stop_grace + DRAIN_SLACK;
+        if timeout(slack, inner.tasks.wait()).await.is_err() {
+            tracing::error!(tasks = inner.tasks.len(), "instances could not be stopped");
+        }
+    }
+
+    /// A look at what is going on.
+    pub fn stats(&self) -> Stats {
+        let mut stats = Stats {
+            functions: BTreeMap::new(),
+            in_flight: 0,
+            instances: 0,
+        };
+        {
+            let state = self.inner.state();
+            stats.in_flight = state.admission.total();
+            state.pools.count(&mut stats);
+        }
+        self.inner.queue.count(&mut stats, Instant::now());
+        stats
+            .functions
+            .retain(|_, function| *function != crate::FunctionStats::default());
+        stats
+    }
+}
+
+#[async_trait]
+impl Invoke for Dispatcher {
+    async fn invoke(&self, invocation: Invocation) -> Result<Outcome, InvokeError> {
+        check_size(&invocation, self.inner.config.payload_bytes_max)?;
+        let call = invoke::call(self.inner.clone(), invocation);
+        Detached::new(call, self.inner.tasks.clone(), self.inner.handle.clone()).await
+    }
+
+    async fn accept(&self, invocation: Invocation) -> Result<(), InvokeError> {
+        check_size(&invocation, self.inner.config.async_payload_bytes_max)?;
+        if self.inner.state().is_closed {
+            return Err(InvokeError::ShuttingDown);
+        }
+        self.inner.resolver.resolve(&invocation.target)?;
+        // Not to be cut in two: an event that was written must be noted, or it would wait for the next start.
+        let inner = self.inner.clone();
+        let accept = async move { inner.queue.accept(invocation).await };
+        Detached::new(accept, self.inner.tasks.clone(), self.inner.handle.clone()).await
+    }
+
+    async fn dry_run(&self, target: &FunctionRef) -> Result<(), InvokeError> {
+        if self.inner.state().is_closed {
+            return Err(InvokeError::ShuttingDown);
+        }
+        self.inner.resolver.resolve(target).map(|_| ())
+    }
+}
+
+fn check_size(invocation: &Invocation, bytes_max: usize) -> Result<(), InvokeError> {
+    let bytes = invocation.payload.len();
+    if bytes > bytes_max {
+        return Err(InvokeError::PayloadTooLarge { bytes, bytes_max });
+    }
+    Ok(())
+}

@@ -1,0 +1,31 @@
+//! The seam to the registry: all that the dispatcher asks of it. Tests put their own set of functions here.
+
+use squall_registry::{Change, Registry, Resolved};
+use squall_types::{FunctionRef, InvokeError};
+use tokio::sync::broadcast;
+
+/// Says what a call runs.
+pub(crate) trait Resolve: Send + Sync + 'static {
+    /// What a call to `target` runs now.
+    fn resolve(&self, target: &FunctionRef) -> Result<Resolved, InvokeError>;
+
+    /// Tells of changes from now on.
+    fn changes(&self) -> broadcast::Receiver<Change>;
+
+    /// The most calls in flight, over all functions without reserved concurrency.
+    fn account_concurrency(&self) -> u32;
+}
+
+impl Resolve for Registry {
+    fn resolve(&self, target: &FunctionRef) -> Result<Resolved, InvokeError> {
+        Registry::resolve(self, target)
+    }
+
+    fn changes(&self) -> broadcast::Receiver<Change> {
+        Registry::changes(self)
+    }
+
+    fn account_concurrency(&self) -> u32 {
+        self.limits().account_concurrency
+    }
+}

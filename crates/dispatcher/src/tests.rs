@@ -1,0 +1,7 @@
+//! The dispatcher as its callers see it, on scripted instances and in paused time.
+
+mod calls;
+mod drain;
+mod events;
+mod fake;
+mod life;
