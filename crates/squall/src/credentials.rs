@@ -17,14 +17,14 @@ const SECRET_LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqr
 /// An access key, and the region that its holder signs for.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Credentials {
+pub(crate) struct Credentials {
     format: u32,
     /// Public: names the key.
-    pub access_key_id: String,
+    pub(crate) access_key_id: String,
     /// Secret: signs.
-    pub secret_access_key: String,
+    pub(crate) secret_access_key: String,
     /// The region of the server.
-    pub region: String,
+    pub(crate) region: String,
 }
 
 impl std::fmt::Debug for Credentials {
@@ -39,7 +39,7 @@ impl std::fmt::Debug for Credentials {
 ///
 /// # Errors
 /// When the file cannot be read, or is not one of ours.
-pub fn read(data_dir: &Path) -> anyhow::Result<Option<Credentials>> {
+pub(crate) fn read(data_dir: &Path) -> anyhow::Result<Option<Credentials>> {
     let path = data_dir.join(FILE);
     let text = match fs::read_to_string(&path) {
         Ok(text) => text,
@@ -63,7 +63,7 @@ pub fn read(data_dir: &Path) -> anyhow::Result<Option<Credentials>> {
 ///
 /// # Errors
 /// When the file can be neither read nor made durable.
-pub fn read_or_create(data_dir: &Path, region: &str) -> anyhow::Result<Credentials> {
+pub(crate) fn read_or_create(data_dir: &Path, region: &str) -> anyhow::Result<Credentials> {
     let credentials = match read(data_dir)? {
         Some(kept) if kept.region == region => return Ok(kept),
         Some(kept) => Credentials {

@@ -12,7 +12,7 @@ const FILE: &str = "endpoint";
 /// The file, removed when the server ends in order.
 /// After a kill the file stays: who reads it must expect that nobody answers.
 #[derive(Debug)]
-pub struct Endpoint {
+pub(crate) struct Endpoint {
     path: PathBuf,
 }
 
@@ -21,7 +21,7 @@ impl Endpoint {
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn announce(data_dir: &Path, address: SocketAddr) -> anyhow::Result<Self> {
+    pub(crate) fn announce(data_dir: &Path, address: SocketAddr) -> anyhow::Result<Self> {
         let path = data_dir.join(FILE);
         let fresh = data_dir.join(format!("{FILE}.new"));
         fs::write(&fresh, format!("{}\n", url(address)))
@@ -41,7 +41,7 @@ impl Drop for Endpoint {
 
 /// The URL of a server that listens on `address`.
 /// A server on all addresses is told by the loopback address, which is always among them.
-pub fn url(address: SocketAddr) -> String {
+pub(crate) fn url(address: SocketAddr) -> String {
     let mut address = address;
     if address.ip().is_unspecified() {
         let loopback: std::net::IpAddr = if address.is_ipv4() {
@@ -58,7 +58,7 @@ pub fn url(address: SocketAddr) -> String {
 ///
 /// # Errors
 /// When the file is there and cannot be read.
-pub fn read(data_dir: &Path) -> anyhow::Result<Option<String>> {
+pub(crate) fn read(data_dir: &Path) -> anyhow::Result<Option<String>> {
     let path = data_dir.join(FILE);
     match fs::read_to_string(&path) {
         Ok(text) => Ok(Some(text.trim().to_owned())),

@@ -6,6 +6,8 @@ mod client;
 mod commands;
 mod credentials;
 mod endpoint;
+mod node;
+mod signals;
 mod up;
 
 use std::process::ExitCode;

@@ -8,7 +8,7 @@ use clap::Args;
 
 /// How a server is started. Every flag can be given as `SQUALL_…` in the environment.
 #[derive(Debug, Clone, Args)]
-pub struct UpArgs {
+pub(crate) struct UpArgs {
     /// Address to listen on; port 0 picks a free one, written to DATA_DIR/endpoint.
     #[arg(
         long,
@@ -16,7 +16,7 @@ pub struct UpArgs {
         default_value = "127.0.0.1:9400",
         value_name = "ADDRESS"
     )]
-    pub listen: SocketAddr,
+    pub(crate) listen: SocketAddr,
 
     /// Folder for everything that is kept; made if it is not there.
     #[arg(
@@ -25,11 +25,11 @@ pub struct UpArgs {
         default_value = "./.squall",
         value_name = "DIR"
     )]
-    pub data_dir: PathBuf,
+    pub(crate) data_dir: PathBuf,
 
     /// Stop an instance that has been idle for this long.
     #[arg(long, env = "SQUALL_IDLE_TIMEOUT", default_value = "10m", value_name = "DURATION", value_parser = parse_duration)]
-    pub idle_timeout: Duration,
+    pub(crate) idle_timeout: Duration,
 
     /// Most invocations that run at once, over all functions.
     #[arg(
@@ -38,31 +38,31 @@ pub struct UpArgs {
         default_value_t = 1000,
         value_name = "N"
     )]
-    pub account_concurrency: u32,
+    pub(crate) account_concurrency: u32,
 
     /// Most instances that live at once on this machine, over all functions.
     #[arg(long, env = "SQUALL_INSTANCES_MAX", default_value_t = 500, value_name = "N")]
-    pub instances_max: usize,
+    pub(crate) instances_max: usize,
 
     /// Forget log lines that are older than this.
     #[arg(long, env = "SQUALL_LOG_RETENTION", default_value = "14d", value_name = "DURATION", value_parser = parse_duration)]
-    pub log_retention: Duration,
+    pub(crate) log_retention: Duration,
 
     /// Most MiB of log lines to keep for each function; the oldest go first.
     #[arg(long, env = "SQUALL_LOG_MIB_MAX", default_value_t = 64, value_name = "MIB")]
-    pub log_mib_max: u64,
+    pub(crate) log_mib_max: u64,
 
     /// On the first signal, wait at most this long for running invocations.
     #[arg(long, env = "SQUALL_DRAIN_TIMEOUT", default_value = "30s", value_name = "DURATION", value_parser = parse_duration)]
-    pub drain_timeout: Duration,
+    pub(crate) drain_timeout: Duration,
 
     /// Account in ARNs: twelve digits.
     #[arg(long, env = "SQUALL_ACCOUNT", default_value = "000000000000", value_parser = parse_account)]
-    pub account: String,
+    pub(crate) account: String,
 
     /// Region in ARNs and signatures.
     #[arg(long, env = "SQUALL_REGION", default_value = "us-east-1", value_parser = parse_region)]
-    pub region: String,
+    pub(crate) region: String,
 }
 
 /// A number and its unit: `500ms`, `1s`, `10m`, `2h`, `14d`.

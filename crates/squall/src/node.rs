@@ -1,0 +1,221 @@
+//! The composition root: puts the parts of one server together, runs them, and ends them in order.
+//!
+//! Everything that a server is made of is named in [`run`], in the order in which it must be there.
+//! Shutting down goes the other way: first no new requests, then no new work, then no instances, then no store.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use squall_dispatcher::{Dispatcher, DispatcherConfig};
+use squall_gateway::sigv4::Signer;
+use squall_gateway::{Gateway, GatewayConfig, SecretKeys};
+use squall_registry::{Limits, Registry, RuntimeCheck};
+use squall_runtime::Runtime;
+use squall_runtime_process::{ProcessConfig, ProcessRuntime};
+use squall_store::logs::{LogConfig, LogStore};
+use squall_store::{Embedded, EmbeddedConfig, Store};
+use squall_types::{Home, MIB};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::credentials::{self, Credentials};
+use crate::endpoint::{self, Endpoint};
+use crate::signals;
+use crate::up::UpArgs;
+
+/// How often logs are cut to their limits, and code that nobody uses any more is removed.
+const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(60);
+
+/// Runs a server until it is told to end.
+///
+/// # Errors
+/// When it cannot start: the folder is in use, of another version or not writable; the address is taken.
+pub(crate) async fn run(args: UpArgs) -> anyhow::Result<()> {
+    let stop = signals::first_drains_second_exits()?;
+    let home = Home {
+        account: args.account.clone(),
+        region: args.region.clone(),
+    };
+    let data_dir = make_data_dir(&args.data_dir)?;
+    // The store's lock comes before anything else that writes: it keeps a second server out.
+    let embedded = Arc::new(Embedded::open(data_dir.join("store"), EmbeddedConfig::default())?);
+    let store: Arc<dyn Store> = embedded.clone();
+    let credentials = credentials::read_or_create(&data_dir, &args.region)?;
+    let logs = LogStore::open(store.clone(), log_config(&args)).await?;
+
+    let listener = TcpListener::bind(args.listen).await.with_context(|| {
+        format!(
+            "could not listen on {}; choose another address with --listen",
+            args.listen
+        )
+    })?;
+    let address = listener.local_addr()?;
+
+    let processes = ProcessRuntime::new(ProcessConfig {
+        home: home.clone(),
+        ..ProcessConfig::new(data_dir.join("run"))
+    })?;
+    let registry = open_registry(&args, home.clone(), &data_dir, store.clone(), processes.clone()).await?;
+    let dispatcher =
+        open_dispatcher(&args, &registry, processes.clone(), store.clone(), logs.clone()).await?;
+    let gateway = open_gateway(&credentials, home, address, &registry, &dispatcher, &logs);
+
+    let background = CancellationToken::new();
+    let dispatching = tokio::spawn({
+        let (dispatcher, background) = (dispatcher.clone(), background.clone());
+        async move { dispatcher.run(background).await }
+    });
+    let housekeeping = tokio::spawn(keep_house(logs.clone(), registry.clone(), background.clone()));
+    let mut serving = tokio::spawn(gateway.serve(listener, stop.clone()));
+    let announced = Endpoint::announce(&data_dir, address)?;
+    greet(address, &args.data_dir, &credentials);
+
+    let ended_early = tokio::select! {
+        () = stop.cancelled() => None,
+        ended = &mut serving => Some(ended),
+    };
+    drop(announced);
+    if let Some(ended) = ended_early {
+        // Nobody can reach us any more: end, so that whoever watches the process starts it again.
+        ended.context("the gateway panicked")??;
+        anyhow::bail!("the gateway stopped serving");
+    }
+    tracing::info!(timeout = ?args.drain_timeout, "draining: running invocations may finish; a second signal exits");
+    dispatcher.drain(args.drain_timeout).await;
+    if tokio::time::timeout(args.drain_timeout, serving).await.is_err() {
+        tracing::info!("some clients did not take their answers in time");
+    }
+    background.cancel();
+    dispatching.await.context("the dispatcher panicked")?;
+    housekeeping.await.context("the housekeeping panicked")?;
+    registry.settled().await;
+    processes.shutdown().await;
+    logs.flush().await?;
+    embedded.close().await?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Makes the folder where it is not there, readable by its owner only: it holds keys and code.
+fn make_data_dir(dir: &Path) -> anyhow::Result<std::path::PathBuf> {
+    use std::os::unix::fs::DirBuilderExt;
+    let attempted = || format!("could not make the data folder `{}`", dir.display());
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .with_context(attempted)?;
+    dir.canonicalize().with_context(attempted)
+}
+
+fn log_config(args: &UpArgs) -> LogConfig {
+    LogConfig {
+        bytes_per_function_max: args.log_mib_max * MIB,
+        retention: args.log_retention,
+    }
+}
+
+async fn open_registry(
+    args: &UpArgs,
+    home: Home,
+    data_dir: &Path,
+    store: Arc<dyn Store>,
+    processes: Arc<ProcessRuntime>,
+) -> anyhow::Result<Registry> {
+    let check: RuntimeCheck = Arc::new(move |runtime| {
+        processes
+            .check(runtime)
+            .map_err(|not_offered| not_offered.to_string())
+    });
+    let config = squall_registry::Config {
+        home,
+        dir: data_dir.join("functions"),
+        limits: Limits {
+            account_concurrency: args.account_concurrency,
+            ..Limits::default()
+        },
+    };
+    Ok(Registry::open(store, config, check).await?)
+}
+
+async fn open_dispatcher(
+    args: &UpArgs,
+    registry: &Registry,
+    processes: Arc<ProcessRuntime>,
+    store: Arc<dyn Store>,
+    logs: LogStore,
+) -> anyhow::Result<Dispatcher> {
+    let config = DispatcherConfig {
+        idle_timeout: args.idle_timeout,
+        instances_max: args.instances_max,
+        ..DispatcherConfig::default()
+    };
+    Ok(Dispatcher::open(config, registry.clone(), vec![processes], store, logs).await?)
+}
+
+fn open_gateway(
+    credentials: &Credentials,
+    home: Home,
+    address: SocketAddr,
+    registry: &Registry,
+    dispatcher: &Dispatcher,
+    logs: &LogStore,
+) -> Gateway {
+    let keys = SecretKeys::one(&credentials.access_key_id, &credentials.secret_access_key);
+    let signer = Signer {
+        access_key_id: credentials.access_key_id.clone(),
+        secret_access_key: credentials.secret_access_key.clone(),
+        region: home.region.clone(),
+        service: "squall".to_owned(),
+    };
+    let config = GatewayConfig::new(home, address);
+    Gateway::new(
+        config,
+        registry.clone(),
+        Arc::new(dispatcher.clone()),
+        logs.clone(),
+        keys,
+        signer,
+    )
+}
+
+/// Keeps the folder small, now and then.
+async fn keep_house(logs: LogStore, registry: Registry, stop: CancellationToken) {
+    let mut ticks = tokio::time::interval(HOUSEKEEPING_EVERY);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = stop.cancelled() => return,
+        }
+        if let Err(error) = logs.enforce().await {
+            tracing::error!(%error, "could not cut the logs to their limits");
+        }
+        if let Err(error) = registry.sweep().await {
+            tracing::error!(%error, "could not remove code that nobody uses");
+        }
+    }
+}
+
+/// What a person at a terminal needs next. On standard output: it is the command's answer, not a log.
+#[expect(clippy::print_stdout, reason = "the greeting is what `squall up` prints")]
+fn greet(address: SocketAddr, data_dir: &Path, credentials: &Credentials) {
+    let url = endpoint::url(address);
+    let env = if data_dir == Path::new("./.squall") {
+        "squall env".to_owned()
+    } else {
+        format!("squall env --data-dir {}", data_dir.display())
+    };
+    println!(
+        "squall answers on {url}  (data in {}, key {})",
+        data_dir.display(),
+        credentials.access_key_id
+    );
+    println!();
+    println!("  deploy a function    squall deploy examples/hello-python --url");
+    println!("  call it              squall invoke hello-python --data '{{\"name\": \"Ada\"}}'");
+    println!("  see its logs         squall logs hello-python -f");
+    println!("  use boto3 or aws     eval \"$({env})\"");
+}
