@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use squall_registry::Change;
-use squall_types::{FunctionRef, RevisionId};
+use squall_types::RevisionId;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::Instant;
@@ -35,21 +35,12 @@ fn retire(inner: &Arc<Inner>, revision: RevisionId) {
     inner.carry_out(effects);
 }
 
-/// Retires every revision that its version does not resolve to any more. Events of deleted functions are found when
-/// they are due.
+/// Retires every revision that nothing resolves to any more. Events of deleted functions are found when they are due.
 fn catch_up(inner: &Arc<Inner>) {
     let revisions = inner.state().pools.revisions();
     for revision in revisions {
-        let target = FunctionRef {
-            name: revision.name.clone(),
-            qualifier: Some(revision.version.into()),
-        };
-        let current = inner
-            .resolver
-            .resolve(&target)
-            .map(|resolved| resolved.revision.id);
-        if current.ok() != Some(revision.id) {
-            retire(inner, revision.id);
+        if !inner.resolver.is_current(revision) {
+            retire(inner, revision);
         }
     }
 }

@@ -33,7 +33,7 @@ pub struct DispatcherConfig {
     pub queued_max: usize,
     /// The most accepted events of one function that run at once.
     pub async_per_function_max: usize,
-    /// The most accepted events of all functions that run at once.
+    /// The most accepted events of all functions that run at once; never more than half of `instances_max`.
     pub async_max: usize,
     /// An accepted event that could not be run for this long is dropped.
     pub event_age_max: Duration,

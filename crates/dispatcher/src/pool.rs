@@ -7,6 +7,8 @@
 
 mod room;
 mod set;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -126,6 +128,11 @@ impl<M> Pool<M> {
             return 0;
         }
         self.waiting.len().saturating_sub(self.starting)
+    }
+
+    /// Calls wait, and no instance of it is there or coming to serve them.
+    fn is_destitute(&self) -> bool {
+        self.starts_wanted() > 0 && self.busy + self.starting == 0
     }
 
     /// Nobody needs it, and nothing of it lives.

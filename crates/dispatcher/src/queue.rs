@@ -47,11 +47,13 @@ pub(crate) struct Queue {
 impl Queue {
     /// Reads what was accepted before.
     pub(crate) async fn open(store: Arc<dyn Store>, config: &DispatcherConfig) -> Result<Self, OpenError> {
+        // Accepted events never take more than half of the host: calls have people waiting.
+        let running_max = config.async_max.min(config.instances_max / 2).max(1);
         let bounds = Bounds {
             per_function_max: config.queued_per_function_max,
             total_max: config.queued_max,
             running_per_function_max: config.async_per_function_max.max(1),
-            running_max: config.async_max.max(1),
+            running_max,
         };
         let queue = Self {
             store,

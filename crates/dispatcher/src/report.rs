@@ -94,7 +94,7 @@ pub(crate) struct Failure {
 pub(crate) enum Status {
     Timeout,
     /// With Lambda's `Error Type`.
-    Error(&'static str),
+    Error(String),
 }
 
 /// The deadline passed.
@@ -116,11 +116,11 @@ pub(crate) fn failed(request_id: RequestId, fault: Fault) -> Failure {
         Fault::ResponseTooLarge { bytes_max, .. } => {
             let message =
                 format!("Response payload size exceeded maximum allowed payload size ({bytes_max} bytes).");
-            let error = FunctionError::new(name, &message);
+            let error = FunctionError::new(&name, &message);
             (error, vec![message])
         }
-        Fault::Exited(exit) => told(request_id, name, &exited(exit)),
-        Fault::Protocol(what) => told(request_id, name, &what),
+        Fault::Exited(exit) => told(request_id, &name, &exited(exit)),
+        Fault::Protocol(what) => told(request_id, &name, &what),
     };
     Failure {
         error,
@@ -142,13 +142,23 @@ fn exited(exit: Exit) -> String {
     }
 }
 
-fn error_type(fault: &Fault) -> &'static str {
+/// Lambda's name for it; what the runtime posted names itself.
+fn error_type(fault: &Fault) -> String {
     match fault {
-        Fault::Init(_) => "Runtime.InitError",
-        Fault::Exited(_) => "Runtime.ExitError",
-        Fault::ResponseTooLarge { .. } => "Function.ResponseSizeTooLarge",
-        Fault::Protocol(_) => "Runtime.InvalidResponse",
+        Fault::Init(error) => {
+            let body: serde_json::Value = serde_json::from_slice(&error.body).unwrap_or_default();
+            let posted = body["errorType"].as_str().filter(|name| is_word(name));
+            posted.unwrap_or("Runtime.Unknown").to_owned()
+        }
+        Fault::Exited(_) => "Runtime.ExitError".to_owned(),
+        Fault::ResponseTooLarge { .. } => "Function.ResponseSizeTooLarge".to_owned(),
+        Fault::Protocol(_) => "Runtime.InvalidResponse".to_owned(),
     }
+}
+
+/// Whether it fits into a field of a log line.
+fn is_word(text: &str) -> bool {
+    text.len() <= 128 && text.chars().all(|c| c.is_ascii_graphic())
 }
 
 /// `2026-11-24T02:12:00.000Z`.

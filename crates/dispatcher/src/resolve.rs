@@ -1,7 +1,7 @@
 //! The seam to the registry: all that the dispatcher asks of it. Tests put their own set of functions here.
 
 use squall_registry::{Change, Registry, Resolved};
-use squall_types::{FunctionRef, InvokeError};
+use squall_types::{FunctionRef, InvokeError, RevisionId};
 use tokio::sync::broadcast;
 
 /// Says what a call runs.
@@ -11,6 +11,9 @@ pub(crate) trait Resolve: Send + Sync + 'static {
 
     /// Tells of changes from now on.
     fn changes(&self) -> broadcast::Receiver<Change>;
+
+    /// Whether any call could still resolve to this revision.
+    fn is_current(&self, revision: RevisionId) -> bool;
 
     /// The most calls in flight, over all functions without reserved concurrency.
     fn account_concurrency(&self) -> u32;
@@ -23,6 +26,10 @@ impl Resolve for Registry {
 
     fn changes(&self) -> broadcast::Receiver<Change> {
         Registry::changes(self)
+    }
+
+    fn is_current(&self, revision: RevisionId) -> bool {
+        Registry::is_current(self, revision)
     }
 
     fn account_concurrency(&self) -> u32 {

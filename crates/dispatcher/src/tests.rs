@@ -3,5 +3,5 @@
 mod calls;
 mod drain;
 mod events;
-mod fake;
+pub(crate) mod fake;
 mod life;

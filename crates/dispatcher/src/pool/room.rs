@@ -5,7 +5,7 @@ use std::time::Duration;
 use squall_types::RevisionId;
 use tokio::time::Instant;
 
-use super::{Effects, Member, Pools};
+use super::{Effects, Member, Pool, Pools};
 use crate::stats::Stats;
 
 impl<M: Member> Pools<M> {
@@ -70,6 +70,14 @@ impl<M: Member> Pools<M> {
         }
     }
 
+    /// Whether an instance of `revision` must go even though calls wait for it: calls of a revision that has no
+    /// instance at all wait for room. So a function that keeps every instance busy starves no other.
+    pub(super) fn is_owed(&self, revision: RevisionId) -> bool {
+        let others = self.starved.iter().filter(|other| **other != revision);
+        let destitute = others.filter(|other| self.pools.get(other).is_some_and(Pool::is_destitute));
+        destitute.count() > self.stopping
+    }
+
     /// Stops what has been idle for `idle_timeout`, and lets pools rest that have been empty for as long.
     /// Says when to look again.
     pub(crate) fn reap(&mut self, now: Instant, idle_timeout: Duration) -> (Effects<M>, Instant) {
@@ -99,10 +107,10 @@ impl<M: Member> Pools<M> {
         (effects, next)
     }
 
-    /// The revisions that have a pool, with what would resolve to them.
-    pub(crate) fn revisions(&self) -> Vec<std::sync::Arc<squall_types::Revision>> {
-        let live = self.pools.values().filter(|pool| !pool.retired);
-        live.map(|pool| pool.revision.clone()).collect()
+    /// The revisions that have a pool and were not replaced.
+    pub(crate) fn revisions(&self) -> Vec<RevisionId> {
+        let live = self.pools.iter().filter(|(_, pool)| !pool.retired);
+        live.map(|(revision, _)| *revision).collect()
     }
 
     /// Adds what it knows to `stats`.

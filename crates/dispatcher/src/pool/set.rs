@@ -166,7 +166,15 @@ impl<M: Member> Pools<M> {
 
     /// A lease ended and its instance may run the next event.
     pub(crate) fn give_back(&mut self, member: M, now: Instant) -> Effects<M> {
-        self.pool(member.revision()).busy -= 1;
+        let revision = member.revision();
+        self.pool(revision).busy -= 1;
+        // Only an instance that has served goes: two revisions would else take the last room from each other forever.
+        if self.is_owed(revision) {
+            let mut effects = Effects::none();
+            self.stop(member, &mut effects);
+            self.start_wanted(revision, &mut effects);
+            return effects;
+        }
         self.offer(member, now)
     }
 

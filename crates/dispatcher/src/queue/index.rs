@@ -2,6 +2,9 @@
 //!
 //! Functions take turns, one event each, so that a function with many events does not hold up the others.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use squall_types::FunctionName;

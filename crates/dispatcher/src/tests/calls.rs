@@ -199,6 +199,25 @@ async fn idle_instances_of_others_make_room_at_the_host_limit() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_function_that_keeps_every_instance_busy_starves_no_other() {
+    let config = DispatcherConfig {
+        instances_max: 2,
+        ..DispatcherConfig::default()
+    };
+    let world = world_with(config, 1000).await;
+    world.put("greedy", Script::act(Act::Echo(TENTH)), None);
+    world.put("modest", Script::act(Act::Echo(TENTH)), None);
+    let greedy: Vec<_> = (0..50).map(|_| world.begin("greedy")).collect();
+    pass(3 * TENTH).await;
+    let begun = tokio::time::Instant::now();
+    assert!(world.call("modest").await.unwrap().result.is_ok());
+    assert!(begun.elapsed() < SECOND, "it took {:?}", begun.elapsed());
+    for call in greedy {
+        call.await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_slow_start_does_not_use_up_the_functions_time() {
     let script = Script {
         birth: Birth::Init(9 * SECOND),
@@ -288,6 +307,15 @@ async fn failing_initialisations_are_told() {
         message,
     )
     .await;
+    let world = world(failing(Fault::Init(FunctionError::new(
+        "Runtime.ImportModuleError",
+        "no",
+    ))))
+    .await;
+    world.call("f").await.unwrap();
+    let lines = world.lines("f").await;
+    let init = "INIT_REPORT Init Duration: 100.00 ms\tPhase: init\tStatus: error\tError Type: Runtime.ImportModuleError";
+    assert_eq!((lines[1].as_str(), lines[2].as_str()), ("loading", init));
     let hanging = Script {
         birth: Birth::InitHangs,
         act: Act::Hang,

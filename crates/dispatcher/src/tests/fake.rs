@@ -282,6 +282,13 @@ impl Resolve for FakeFunctions {
         self.changes.subscribe()
     }
 
+    fn is_current(&self, revision: RevisionId) -> bool {
+        let functions = self.functions.lock().unwrap();
+        functions
+            .values()
+            .any(|resolved| resolved.revision.id == revision)
+    }
+
     fn account_concurrency(&self) -> u32 {
         self.account_concurrency
     }
