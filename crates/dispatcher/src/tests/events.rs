@@ -76,12 +76,6 @@ async fn an_event_that_cannot_run_is_dropped_at_its_greatest_age() {
     assert!(world.lines("f").await[0].ends_with("Event dropped: EventAgeExceeded"));
 }
 
-/// A tokio runtime whose end is a crash: nothing that runs on it gets another chance.
-fn machine() -> tokio::runtime::Runtime {
-    let mut builder = tokio::runtime::Builder::new_current_thread();
-    builder.enable_all().start_paused(true).build().unwrap()
-}
-
 #[test]
 fn what_was_acknowledged_survives_a_crash() {
     let first = machine();

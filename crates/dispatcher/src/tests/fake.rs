@@ -358,6 +358,12 @@ pub(crate) const MINUTE: Duration = Duration::from_secs(60);
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 pub(crate) const TENTH: Duration = Duration::from_millis(100);
 
+/// A tokio runtime whose end is a crash: nothing that runs on it gets another chance.
+pub(crate) fn machine() -> tokio::runtime::Runtime {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_all().start_paused(true).build().unwrap()
+}
+
 /// A world with the default settings and one function, `f`.
 pub(crate) async fn world(script: Script) -> World {
     let world = world_with(DispatcherConfig::default(), 1000).await;
