@@ -74,6 +74,8 @@ pub(crate) async fn run(args: UpArgs) -> anyhow::Result<()> {
     greet(address, &args.data_dir, &credentials);
 
     let ended_early = tokio::select! {
+        // Asked to stop, the gateway may have ended before we look: that is not too early.
+        biased;
         () = stop.cancelled() => None,
         ended = &mut serving => Some(ended),
     };
