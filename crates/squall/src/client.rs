@@ -4,10 +4,9 @@
 //! function's own), and the most bytes that an answer may have.
 
 pub(crate) mod lambda;
-mod sign;
 mod target;
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, anyhow, bail};
 use bytes::Bytes;
@@ -19,7 +18,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
-use time::OffsetDateTime;
+use squall_gateway::sigv4::{self, Signer};
 
 pub(crate) use target::{ServerArgs, Target};
 
@@ -245,40 +244,24 @@ impl Client {
             target.endpoint.trim_end_matches('/'),
             call.path_and_query()
         );
-        let host = target.authority()?;
-        let date = sign::date(OffsetDateTime::now_utc())?;
-        let hash = sign::body_hash(&call.body);
-        let mut headers: Vec<(&str, &str)> = call.headers.iter().map(|(k, v)| (*k, v.as_str())).collect();
-        headers.extend([
-            ("host", host.as_str()),
-            ("x-amz-content-sha256", &hash),
-            ("x-amz-date", &date),
-        ]);
-        headers.sort_unstable();
-        let scope = sign::Scope {
-            access_key_id: &target.access_key_id,
-            secret_access_key: &target.secret_access_key,
-            region: &target.region,
-            service: SERVICE,
-        };
-        let signed = sign::Signed {
-            method: call.method.as_str(),
-            path: &call.path,
-            query: &call.query,
-            headers: &headers,
-            body: &call.body,
-        };
+        let attempted = || format!("could not make a request for `{url}`");
         let mut request = Request::builder()
             .method(call.method.clone())
             .uri(&url)
-            .header("authorization", sign::authorization(scope, signed, &date))
+            .header("host", target.authority()?)
             .header("user-agent", concat!("squall/", env!("CARGO_PKG_VERSION")));
-        for (name, value) in headers {
-            request = request.header(name, value);
+        for (name, value) in &call.headers {
+            request = request.header(*name, value);
         }
-        request
-            .body(Full::new(call.body.clone()))
-            .with_context(|| format!("could not make a request for `{url}`"))
+        let (mut head, ()) = request.body(()).with_context(attempted)?.into_parts();
+        let signer = Signer {
+            access_key_id: target.access_key_id.clone(),
+            secret_access_key: target.secret_access_key.clone(),
+            region: target.region.clone(),
+            service: SERVICE.to_owned(),
+        };
+        sigv4::sign(&signer, SystemTime::now(), &mut head, &call.body).with_context(attempted)?;
+        Ok(Request::from_parts(head, Full::new(call.body.clone())))
     }
 
     fn unreachable(&self, error: legacy::Error) -> anyhow::Error {
