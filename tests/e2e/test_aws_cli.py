@@ -82,8 +82,10 @@ def test_a_function_error_is_shown(aws, workdir):
 
 
 def test_an_error_is_named(aws, workdir):
+    broken = workdir / "broken.zip"
+    broken.write_bytes(zipped({"app.py": ECHO})[:60])  # The command itself looks at the first bytes only.
     result = aws("create-function", "--function-name", fresh_name(), "--runtime", PYTHON, "--handler", "a.b",
-                 "--role", ROLE, "--zip-file", "fileb://" + __file__, check=False)
+                 "--role", ROLE, "--zip-file", f"fileb://{broken}", check=False)
     assert result.returncode != 0
     assert "InvalidParameterValueException" in result.stderr or "InvalidZipFileException" in result.stderr, result.stderr
 

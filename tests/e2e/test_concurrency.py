@@ -168,7 +168,7 @@ def test_sigterm_drains_running_calls(server, client, workdir):
         held = pool.submit(client.invoke, FunctionName=name, Payload=json.dumps(str(release)))
         wait_until("the call is inside", lambda: (release.parent / (release.name + ".in")).exists())
         server.process.terminate()
-        with pytest.raises((botocore.exceptions.ClientError, botocore.exceptions.HTTPClientError)):
+        with pytest.raises((botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError)):
             wait_until("new calls are refused", lambda: client.list_functions() and None, 10)
         release.touch()
         assert json.loads(held.result()["Payload"].read()) == "released"

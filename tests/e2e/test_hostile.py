@@ -140,7 +140,7 @@ def test_a_package_over_fifty_megabytes_is_refused(server):
 
 
 @pytest.mark.parametrize("settings, error, word", [
-    ({"Runtime": "cobol74"}, "InvalidParameterValueException", "Member must satisfy enum value set"),
+    ({"Runtime": "cobol74"}, "InvalidParameterValueException", "cobol74"),
     ({"Runtime": "python3.99"}, "InvalidParameterValueException", "python3.99"),
     ({"Handler": "x" * 129}, "ValidationException", "handler"),
     ({"MemorySize": 127}, "ValidationException", "memorySize"),
