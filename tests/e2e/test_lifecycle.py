@@ -247,8 +247,11 @@ def test_what_tools_read_on_every_plan_answers(client):
     arn = client.get_function_configuration(FunctionName=name)["FunctionArn"]
     assert client.get_function_code_signing_config(FunctionName=name)["FunctionName"] == name
     assert client.get_runtime_management_config(FunctionName=name)["UpdateRuntimeOn"] == "Auto"
-    put = client.put_runtime_management_config(FunctionName=name, UpdateRuntimeOn="FunctionUpdate")
-    assert (put["UpdateRuntimeOn"], put["FunctionArn"].startswith(arn)) == ("FunctionUpdate", True)
+    put = client.put_runtime_management_config(FunctionName=name, UpdateRuntimeOn="Auto")
+    assert (put["UpdateRuntimeOn"], put["FunctionArn"].startswith(arn)) == ("Auto", True)
+    # The host's interpreter is what there is: nothing can be pinned.
+    refused(client.put_runtime_management_config, "InvalidParameterValueException", 400, FunctionName=name,
+            UpdateRuntimeOn="FunctionUpdate")
     assert client.get_function_recursion_config(FunctionName=name)["RecursiveLoop"] in ("Allow", "Terminate")
     assert client.put_function_recursion_config(FunctionName=name, RecursiveLoop="Allow")["RecursiveLoop"] == "Allow"
 
