@@ -39,7 +39,7 @@ impl Call<'_> {
         let logging = settings.logging_config.unwrap_or_default();
         let request = CreateFunction {
             name,
-            runtime: RuntimeName::from(runtime),
+            runtime: known_runtime(runtime)?,
             handler: settings.handler,
             role: settings.role.ok_or_else(|| missing("role"))?,
             description: settings.description,
@@ -126,7 +126,7 @@ impl Call<'_> {
         settings.unsupported.refuse()?;
         let logging = settings.logging_config.unwrap_or_default();
         let request = UpdateConfiguration {
-            runtime: settings.runtime.map(RuntimeName::from),
+            runtime: settings.runtime.map(known_runtime).transpose()?,
             handler: settings.handler,
             role: settings.role,
             description: settings.description,
@@ -165,6 +165,17 @@ impl Call<'_> {
         let Some(host) = host else { return path };
         let query = presign(&self.gateway.signer, SystemTime::now(), LINK_VALID, &host, &path);
         format!("http://{}{path}?{query}", host.to_str().unwrap_or("localhost"))
+    }
+}
+
+/// A runtime of a kind that is offered; whether this host has it is the registry's question.
+fn known_runtime(text: String) -> Result<RuntimeName, ApiError> {
+    match RuntimeName::from(text) {
+        RuntimeName::Other(text) => Err(ApiError::invalid_parameter(format!(
+            "Value {text} at 'runtime' failed to satisfy constraint: Member must satisfy enum value set: \
+             [python3.N, nodejsN.x, provided, provided.al2, provided.al2023] or be a valid ARN"
+        ))),
+        known => Ok(known),
     }
 }
 
