@@ -102,14 +102,15 @@ fn payload(body: &Bytes) -> Result<Bytes, ApiError> {
     if body.is_empty() {
         return Ok(Bytes::from_static(b"{}"));
     }
-    match serde_json::from_slice::<IgnoredAny>(body) {
-        Ok(_) => Ok(body.clone()),
-        Err(error) => Err(ApiError::new(
-            StatusCode::BAD_REQUEST,
-            "InvalidRequestContentException",
-            format!("Could not parse request body into json: Could not parse payload into json: {error}"),
-        )),
-    }
+    let refuse = |error: &dyn std::fmt::Display| {
+        let text =
+            format!("Could not parse request body into json: Could not parse payload into json: {error}");
+        ApiError::new(StatusCode::BAD_REQUEST, "InvalidRequestContentException", text)
+    };
+    // A value that is ignored is not checked to be UTF-8, and a runtime would fail on what is not.
+    let text = std::str::from_utf8(body).map_err(|error| refuse(&error))?;
+    serde_json::from_str::<IgnoredAny>(text).map_err(|error| refuse(&error))?;
+    Ok(body.clone())
 }
 
 fn answer(outcome: Outcome) -> Response<Body> {
@@ -148,4 +149,25 @@ fn not_among(member: &str, value: &str, allowed: &str) -> ApiError {
         "1 validation error detected: Value '{value}' at '{member}' failed to satisfy constraint: \
          Member must satisfy enum value set: {allowed}"
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(body: &'static [u8], expected: Option<&[u8]>) {
+        let taken = payload(&Bytes::from_static(body)).ok();
+        assert_eq!(taken.as_deref(), expected, "{}", body.escape_ascii());
+    }
+
+    #[test]
+    fn an_event_is_json_and_nothing_counts_as_an_empty_object() {
+        check(b"", Some(b"{}"));
+        check(b" null ", Some(b" null "));
+        check(b"{\"a\":[1,\"\xc3\xbc\"]}", Some(b"{\"a\":[1,\"\xc3\xbc\"]}"));
+        check(b"{\"a\":1} trailing", None);
+        check(b"[1,]", None);
+        check(b"\"\xff\"", None);
+    }
 }
