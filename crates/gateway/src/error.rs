@@ -36,7 +36,6 @@ const LOWER_CASE_MESSAGE: &[&str] = &[
     "TooManyRequestsException",
     "UnsupportedMediaTypeException",
     // Not in the model, but sent by the service's front door in this form.
-    "AccessDeniedException",
     "IncompleteSignatureException",
     "InvalidSignatureException",
     "MissingAuthenticationTokenException",
@@ -80,6 +79,16 @@ impl ApiError {
             "ServiceException",
             "The server could not do this; its log says why. The call may be tried again.",
         )
+    }
+
+    /// Where no signature came: what a function URL says instead of what the API says.
+    pub(crate) fn unsigned_is_forbidden(self) -> Self {
+        match self.name {
+            "MissingAuthenticationTokenException" => {
+                Self::new(StatusCode::FORBIDDEN, "AccessDeniedException", "Forbidden")
+            }
+            _ => self,
+        }
     }
 
     pub(crate) fn into_response(self) -> Response<Body> {

@@ -18,7 +18,7 @@ use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
@@ -29,6 +29,7 @@ use crate::error::ApiError;
 use crate::gateway::Gateway;
 use crate::operation::{Operation, Operations};
 use crate::reply::{self, Body};
+use crate::trace;
 
 static OPERATIONS: LazyLock<Operations> = LazyLock::new(Operations::new);
 
@@ -59,15 +60,12 @@ type Answer = Result<Response<Body>, ApiError>;
 pub(crate) async fn serve(gateway: &Arc<Gateway>, request: Request<Incoming>) -> Response<Body> {
     let request_id = RequestId::random();
     let (head, body) = request.into_parts();
-    let trace_id = head.headers.get(invoke::TRACE_ID).cloned();
+    let trace_id = trace::id(&head.headers, request_id);
     let mut response = perform(gateway, &head, body, request_id)
         .await
         .unwrap_or_else(ApiError::into_response);
     reply::name_request(&mut response, request_id);
-    let trace_id = trace_id.or_else(|| HeaderValue::from_str(&invoke::new_trace_id(request_id)).ok());
-    if let Some(trace_id) = trace_id {
-        response.headers_mut().insert(invoke::TRACE_ID, trace_id);
-    }
+    trace::mark(&mut response, &trace_id);
     response
 }
 

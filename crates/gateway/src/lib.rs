@@ -14,6 +14,7 @@ mod operation;
 mod reply;
 mod serve;
 pub mod sigv4;
+mod trace;
 mod url;
 
 pub use gateway::{Gateway, GatewayConfig};

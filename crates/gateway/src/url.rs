@@ -22,6 +22,7 @@ use crate::body;
 use crate::error::ApiError;
 use crate::gateway::Gateway;
 use crate::reply::{self, Body};
+use crate::trace;
 
 /// The largest request, as on Lambda: its event may be larger, by base64.
 const REQUEST_BYTES_MAX: usize = 6_291_456;
@@ -54,7 +55,8 @@ pub(crate) async fn serve_path(
     request: Request<Incoming>,
     peer: SocketAddr,
 ) -> Response<Body> {
-    let rest = request.uri().path().trim_start_matches("/lambda-url/").to_owned();
+    let path = request.uri().path();
+    let rest = path.strip_prefix("/lambda-url/").unwrap_or(path).to_owned();
     let (name, path) = rest
         .split_once('/')
         .map_or((rest.as_str(), "/".to_owned()), |(n, p)| (n, format!("/{p}")));
@@ -106,6 +108,7 @@ async fn call(
         qualifier: url.alias.clone().map(Qualifier::Alias),
     };
     let mut invocation = Invocation::new(target, Bytes::new());
+    let trace_id = trace::id(&head.headers, invocation.request_id);
     let seen = event::Seen {
         url,
         home: gateway.registry.home(),
@@ -113,10 +116,12 @@ async fn call(
         path,
         peer,
         caller,
+        trace_id: &trace_id,
         at: SystemTime::now(),
     };
     invocation.payload = event::event(&seen, &body, invocation.request_id);
     let request_id = invocation.request_id;
+    invocation.trace_id = Some(trace_id.clone());
     let mut response = match gateway.invoke.invoke(invocation).await {
         Ok(outcome) => match outcome.result {
             Ok(answer) => response::from_answer(&answer),
@@ -126,6 +131,7 @@ async fn call(
         Err(error) => ApiError::from(error).into_response(),
     };
     reply::name_request(&mut response, request_id);
+    trace::mark(&mut response, &trace_id);
     response
 }
 
@@ -154,7 +160,9 @@ async fn read(
         },
         UrlAuthType::AwsIam => {
             let authentic =
-                authenticate(gateway, head, body, &["lambda"], REQUEST_BYTES_MAX, too_large).await?;
+                authenticate(gateway, head, body, &["lambda"], REQUEST_BYTES_MAX, too_large).await;
+            // A visitor of a page is told no more than that.
+            let authentic = authentic.map_err(ApiError::unsigned_is_forbidden)?;
             Ok((Some(authentic.access_key_id), authentic.body))
         }
     }

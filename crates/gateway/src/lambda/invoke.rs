@@ -3,15 +3,15 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use http::{HeaderValue, Response, StatusCode, header};
 use serde::de::IgnoredAny;
-use squall_types::{Invocation, Outcome, Placement, RequestId};
+use squall_types::{Invocation, Outcome, Placement};
 
 use super::{Answer, Call, no_content};
 use crate::error::ApiError;
 use crate::reply::{self, Body};
+use crate::trace;
 
-pub(super) const TRACE_ID: HeaderName = HeaderName::from_static("x-amzn-trace-id");
 const INVOCATION_TYPE: &str = "x-amz-invocation-type";
 const LOG_TYPE: &str = "x-amz-log-type";
 const CLIENT_CONTEXT: &str = "x-amz-client-context";
@@ -35,10 +35,7 @@ impl Call<'_> {
             target,
             payload: payload(&self.body)?,
             client_context: self.client_context()?,
-            trace_id: Some(match self.header(TRACE_ID.as_str())? {
-                Some(given) => given.to_owned(),
-                None => new_trace_id(self.request_id),
-            }),
+            trace_id: Some(trace::id(&self.head.headers, self.request_id)),
             log_tail,
             placement: Placement::Anywhere,
         };
@@ -60,6 +57,7 @@ impl Call<'_> {
     pub(super) async fn invoke_async(&self) -> Answer {
         let mut invocation = Invocation::new(self.target()?, payload(&self.body)?);
         invocation.request_id = self.request_id;
+        invocation.trace_id = Some(trace::id(&self.head.headers, self.request_id));
         self.gateway.invoke.accept(invocation).await?;
         Ok(reply::json(StatusCode::ACCEPTED, &serde_json::json!({})))
     }
@@ -132,16 +130,6 @@ fn answer(outcome: Outcome) -> Response<Body> {
         headers.insert("x-amz-log-result", tail.expect("base64 is a header value"));
     }
     response
-}
-
-/// A trace of our own making, in X-Ray's form: nobody samples it.
-pub(super) fn new_trace_id(request_id: RequestId) -> String {
-    let id = request_id.0.simple().to_string();
-    let seconds = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_secs();
-    format!("Root=1-{seconds:08x}-{};Sampled=0", &id[..24])
 }
 
 fn not_among(member: &str, value: &str, allowed: &str) -> ApiError {

@@ -26,6 +26,7 @@ pub(super) struct Seen<'a> {
     pub(super) peer: SocketAddr,
     /// The key that signed, for URLs that ask for one.
     pub(super) caller: Option<String>,
+    pub(super) trace_id: &'a str,
     pub(super) at: SystemTime,
 }
 
@@ -89,6 +90,7 @@ fn headers(seen: &Seen<'_>) -> Map<String, Value> {
     let mut set = |name: &str, value: String| joined.insert(name.to_owned(), Value::from(value));
     set("x-forwarded-for", seen.peer.ip().to_string());
     set("x-forwarded-proto", "http".to_owned());
+    set("x-amzn-trace-id", seen.trace_id.to_owned());
     let host = seen
         .head
         .headers
