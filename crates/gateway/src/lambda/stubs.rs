@@ -16,16 +16,12 @@ impl Call<'_> {
         Ok(reply::json(StatusCode::OK, &shape))
     }
 
-    /// The host's runtime is what it is: updated when the host is, whichever of the two was asked for.
+    /// The host's runtime is what it is: updated when the host is.
     pub(super) fn get_runtime_management_config(&self) -> Answer {
-        self.runtime_management_config("Auto")
-    }
-
-    fn runtime_management_config(&self, mode: &str) -> Answer {
         let config = self.gateway.registry.function(&self.target()?)?.config;
         let home = self.gateway.registry.home();
         let shape = json!({
-            "UpdateRuntimeOn": mode,
+            "UpdateRuntimeOn": "Auto",
             "FunctionArn": shapes::configuration(home, &config)["FunctionArn"],
             "RuntimeVersionArn": shapes::runtime_version_arn(home, &config),
         });
@@ -35,10 +31,10 @@ impl Call<'_> {
     pub(super) fn put_runtime_management_config(&self) -> Answer {
         let input: serde_json::Value = self.input()?;
         match input["UpdateRuntimeOn"].as_str() {
-            Some(mode @ ("Auto" | "FunctionUpdate")) => self.runtime_management_config(mode),
-            Some("Manual") => Err(ApiError::invalid_parameter(
-                "UpdateRuntimeOn Manual is not supported by Squall: functions run on the host's runtime.",
-            )),
+            Some("Auto") => self.get_runtime_management_config(),
+            Some(other @ ("Manual" | "FunctionUpdate")) => Err(ApiError::invalid_parameter(format!(
+                "UpdateRuntimeOn {other} is not supported by Squall: functions run on the host's runtime (Auto)."
+            ))),
             _ => Err(ApiError::validation(
                 "1 validation error detected: Value at 'updateRuntimeOn' failed to satisfy constraint: \
                  Member must satisfy enum value set: [Auto, Manual, FunctionUpdate]",
