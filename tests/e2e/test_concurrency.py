@@ -8,8 +8,9 @@ import botocore.config
 import botocore.exceptions
 import pytest
 
+from conftest import judged
 from functions import create, fresh_name, node_runtime, wait_active, zipped
-from squall_server import alive, wait_for_end, wait_until
+from squall_server import Server, alive, wait_for_end, wait_until
 
 pytestmark = [pytest.mark.server_args("--idle-timeout", "1s")]
 
@@ -161,16 +162,18 @@ def test_an_instance_that_dies_while_idle_is_never_leased(client):
             wait_until("it is gone", lambda: not alive(pid), 10)
 
 
-def test_sigterm_drains_running_calls(server, client, workdir):
-    name = create(client, HOLD, Timeout=30)
-    release = workdir / fresh_name("sigterm")
-    with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        held = pool.submit(client.invoke, FunctionName=name, Payload=json.dumps(str(release)))
-        wait_until("the call is inside", lambda: (release.parent / (release.name + ".in")).exists())
-        server.process.terminate()
-        with pytest.raises((botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError)):
-            wait_until("new calls are refused", lambda: client.list_functions() and None, 10)
-        release.touch()
-        assert json.loads(held.result()["Payload"].read()) == "released"
-    assert server.process.wait(30) == 0
-    server.start()
+def test_sigterm_drains_running_calls(workdir):
+    server = Server(workdir / "drained")
+    with judged(server):
+        client = server.start().client()
+        name = create(client, HOLD, Timeout=30)
+        release = workdir / fresh_name("sigterm")
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            held = pool.submit(client.invoke, FunctionName=name, Payload=json.dumps(str(release)))
+            wait_until("the call is inside", lambda: (release.parent / (release.name + ".in")).exists())
+            server.process.terminate()
+            with pytest.raises((botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError)):
+                wait_until("new calls are refused", lambda: client.list_functions() and None, 10)
+            release.touch()
+            assert json.loads(held.result()["Payload"].read()) == "released"
+        assert server.process.wait(30) == 0
