@@ -43,6 +43,7 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<()> {
         succeed(cargo(root).args(words))
     })?;
     step("unit tests", || succeed(&mut unit_tests(root)))?;
+    step("tests of the Node runtime", || succeed(&mut node_tests(root)))?;
     step("release build", || {
         succeed(cargo(root).args(["build", "--release", "--locked", "--package", "squall"]))
     })?;
@@ -77,6 +78,14 @@ fn unit_tests(root: &Path) -> Command {
     });
     command.args(["--workspace", "--locked", "--no-fail-fast"]);
     command
+}
+
+/// Node's own runner, on the part of the process runtime that is JavaScript.
+fn node_tests(root: &Path) -> Command {
+    let mut node = Command::new("node");
+    let folder = root.join("crates/runtime-process/src/node/runtime/test");
+    node.args(["--test", "bootstrap.test.mjs"]).current_dir(folder);
+    node
 }
 
 fn cargo(root: &Path) -> Command {
