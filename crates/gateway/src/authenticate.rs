@@ -31,7 +31,7 @@ pub(crate) async fn authenticate(
     too_large: impl FnOnce() -> ApiError,
 ) -> Result<Authentic, ApiError> {
     let signed = gateway.verifier.read(head, services, SystemTime::now())?;
-    let body = match body::read(body, bytes_max).await {
+    let body = match body::read(body, bytes_max, &gateway.room).await {
         Ok(body) => body,
         Err(BodyError::TooLarge) => return Err(too_large()),
         Err(error) => return Err(error.into()),

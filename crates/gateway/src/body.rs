@@ -1,15 +1,70 @@
-//! Reading a request's body, up to a bound in bytes and in patience.
+//! Reading a request's body, up to a bound in bytes and in patience; and all large bodies together, up to another.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// The longest pause between two pieces of a body.
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 /// Of a body that is too long, so much is read and thrown away: who is cut off while sending never sees the answer.
 const DISCARDED_BYTES_MAX: u64 = 256 * 1024 * 1024;
+
+/// Up to this a body needs no room: what all connections together can hold of those is bounded already.
+const SMALL_BYTES_MAX: u64 = ROOM_UNIT_BYTES;
+const ROOM_UNIT_BYTES: u64 = 64 * 1024;
+/// What all larger bodies may hold at once.
+const ROOM_BYTES: u64 = 512 * 1024 * 1024;
+
+/// The room for large bodies. A body has its part from before it is read until the last of it is dropped.
+#[derive(Debug, Clone)]
+pub(crate) struct Room {
+    units: Arc<Semaphore>,
+    units_max: u32,
+}
+
+impl Default for Room {
+    fn default() -> Self {
+        Self::of(u32::try_from(ROOM_BYTES / ROOM_UNIT_BYTES).expect("a few thousand units"))
+    }
+}
+
+impl Room {
+    fn of(units_max: u32) -> Self {
+        Self {
+            units: Arc::new(Semaphore::new(units_max as usize)),
+            units_max,
+        }
+    }
+
+    /// Waits for room for so many bytes, as long as for a slow sender. More than there is at all counts as all of it.
+    async fn take(&self, bytes: u64) -> Result<Option<OwnedSemaphorePermit>, BodyError> {
+        if bytes <= SMALL_BYTES_MAX {
+            return Ok(None);
+        }
+        let units = u32::try_from(bytes.div_ceil(ROOM_UNIT_BYTES))
+            .unwrap_or(u32::MAX)
+            .min(self.units_max);
+        let taken = tokio::time::timeout(PAUSE_MAX, self.units.clone().acquire_many_owned(units)).await;
+        let permit = taken.map_err(|_| BodyError::NoRoom)?;
+        Ok(Some(permit.expect("nobody closes the room")))
+    }
+}
+
+/// Bytes that give their room back when the last clone of them is dropped.
+struct InRoom {
+    bytes: Bytes,
+    _room: OwnedSemaphorePermit,
+}
+
+impl AsRef<[u8]> for InRoom {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
 
 /// Why a body was not read whole.
 #[derive(Debug)]
@@ -18,14 +73,26 @@ pub(crate) enum BodyError {
     TooLarge,
     /// The client stopped sending, or broke the protocol.
     Broken(String),
+    /// Too many large bodies are being worked on.
+    NoRoom,
 }
 
 /// The whole body. Of one that is too long nothing is kept.
-pub(crate) async fn read(mut body: Incoming, bytes_max: usize) -> Result<Bytes, BodyError> {
+pub(crate) async fn read(body: Incoming, bytes_max: usize, room: &Room) -> Result<Bytes, BodyError> {
     let announced = body.size_hint();
     if announced.lower() > bytes_max as u64 {
         return Err(discard(body).await);
     }
+    let taken = room.take(announced.exact().unwrap_or(bytes_max as u64)).await?;
+    let bytes = read_whole(body, bytes_max).await?;
+    Ok(match taken {
+        Some(permit) => Bytes::from_owner(InRoom { bytes, _room: permit }),
+        None => bytes,
+    })
+}
+
+async fn read_whole(mut body: Incoming, bytes_max: usize) -> Result<Bytes, BodyError> {
+    let announced = body.size_hint();
     let Some(first) = next(&mut body).await? else {
         return Ok(Bytes::new());
     };

@@ -234,6 +234,14 @@ impl From<BodyError> for ApiError {
                 "RequestEntityTooLargeException",
                 "The request is too large",
             ),
+            BodyError::NoRoom => Self {
+                retry_after: Some(Duration::from_secs(1)),
+                ..Self::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "ServiceException",
+                    "Too many large requests at once; try again.",
+                )
+            },
             BodyError::Broken(how) => Self::new(
                 StatusCode::BAD_REQUEST,
                 "SerializationException",

@@ -10,6 +10,7 @@ use squall_store::logs::LogStore;
 use squall_types::{Home, Invoke};
 use tokio_util::sync::CancellationToken;
 
+use crate::body::Room;
 use crate::reply::Body;
 use crate::sigv4::{SecretKeys, Signer, Verifier};
 use crate::{lambda, native, url};
@@ -45,6 +46,7 @@ pub struct Gateway {
     pub(crate) verifier: Verifier,
     /// Signs links to code packages.
     pub(crate) signer: Signer,
+    pub(crate) room: Room,
     /// Cancelled when the server ends: answers without an end of their own end then.
     pub(crate) stop: CancellationToken,
 }
@@ -67,6 +69,7 @@ impl Gateway {
             logs,
             verifier,
             signer,
+            room: Room::default(),
             stop: CancellationToken::new(),
         }
     }

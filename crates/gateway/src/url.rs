@@ -153,7 +153,7 @@ async fn read(
         )
     };
     match url.auth_type {
-        UrlAuthType::None => match body::read(body, REQUEST_BYTES_MAX).await {
+        UrlAuthType::None => match body::read(body, REQUEST_BYTES_MAX, &gateway.room).await {
             Ok(body) => Ok((None, body)),
             Err(body::BodyError::TooLarge) => Err(too_large()),
             Err(error) => Err(error.into()),

@@ -22,10 +22,11 @@ fn serve() -> (DuplexStream, Arc<Notify>) {
         let announced = announced.clone();
         async move {
             announced.notify_one();
-            let (status, text) = match read(request.into_body(), BYTES_MAX).await {
+            let (status, text) = match read(request.into_body(), BYTES_MAX, &Room::default()).await {
                 Ok(bytes) => (StatusCode::OK, bytes.len().to_string()),
                 Err(BodyError::TooLarge) => (StatusCode::PAYLOAD_TOO_LARGE, String::new()),
                 Err(BodyError::Broken(how)) => (StatusCode::BAD_REQUEST, how),
+                Err(BodyError::NoRoom) => (StatusCode::SERVICE_UNAVAILABLE, String::new()),
             };
             let mut response = Response::new(Full::new(Bytes::from(text)));
             *response.status_mut() = status;
@@ -95,4 +96,35 @@ async fn who_stops_in_the_middle_is_not_waited_for() {
     client.read_to_string(&mut answer).await.expect("an answer");
     assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
     assert!(answer.ends_with("nothing came for 30 s"), "{answer}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn large_bodies_wait_for_room_and_give_it_back_with_their_last_clone() {
+    let room = Room::of(3);
+    let permit = room
+        .take(2 * ROOM_UNIT_BYTES)
+        .await
+        .expect("there is room")
+        .expect("it is large");
+    let body = Bytes::from_owner(InRoom {
+        bytes: Bytes::from_static(b"x"),
+        _room: permit,
+    });
+    assert!(
+        room.take(SMALL_BYTES_MAX)
+            .await
+            .expect("no room is needed")
+            .is_none()
+    );
+    let crowded = room.take(2 * ROOM_UNIT_BYTES).await;
+    assert!(matches!(crowded, Err(BodyError::NoRoom)), "{crowded:?}");
+    let clone = body.slice(..);
+    drop(body);
+    assert_eq!(room.units.available_permits(), 1);
+    drop(clone);
+    let all = room
+        .take(u64::MAX)
+        .await
+        .expect("all of it, since there is no more");
+    assert_eq!((all.is_some(), room.units.available_permits()), (true, 0));
 }
