@@ -229,7 +229,7 @@ impl Runtime for ProcessRuntime {
             RuntimeName::Python { minor } => self.interpreters.python(*minor).is_some(),
             RuntimeName::Node { major } => self.interpreters.node(*major).is_some(),
             RuntimeName::Provided(_) => true,
-            RuntimeName::Other(_) => false,
+            RuntimeName::Wasm | RuntimeName::Other(_) => false,
         };
         if installed {
             return Ok(());
@@ -246,7 +246,7 @@ impl Runtime for ProcessRuntime {
             RuntimeName::Python { minor } => self.create_python(revision, *minor).await,
             RuntimeName::Node { major } => self.create_node(revision, *major).await,
             RuntimeName::Provided(_) => self.create_provided(revision).await,
-            RuntimeName::Other(_) => Err(not_installed(revision)),
+            RuntimeName::Wasm | RuntimeName::Other(_) => Err(not_installed(revision)),
         };
         created.map_err(|reason| StartError {
             function: format!("{}:{}", revision.name, revision.version),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use squall_types::{FunctionError, Revision, RevisionId, RuntimeName};
+use squall_types::{FunctionError, PrepareError, Revision, RevisionId, RuntimeName};
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -22,6 +22,17 @@ pub trait Runtime: Send + Sync + 'static {
     /// # Errors
     /// [`NotOffered`], which says what is offered.
     fn check(&self, runtime: &RuntimeName) -> Result<(), NotOffered>;
+
+    /// Does once what must not be done on the way of a call: compiles the code, for one. Called beside the requests
+    /// when code or configuration changes, before the revision is created; again after a restart that cut it short.
+    ///
+    /// Dropping the future leaves nothing behind.
+    ///
+    /// # Errors
+    /// [`PrepareError`]: the function becomes Failed with its words, unless the runtime is shutting down.
+    async fn prepare(&self, _revision: &Arc<Revision>) -> Result<(), PrepareError> {
+        Ok(())
+    }
 
     /// Makes an instance that has not been initialised. May be called many times at once for one revision;
     /// what they share (a working copy of the code, a zygote) is made once.
@@ -40,7 +51,7 @@ pub trait Runtime: Send + Sync + 'static {
     /// Called after its last instance has stopped.
     async fn retire(&self, revision: RevisionId);
 
-    /// Ends everything. No instance is in use any more.
+    /// Ends everything, preparations too. No instance is in use any more.
     async fn shutdown(&self);
 }
 

@@ -72,6 +72,8 @@ pub enum RuntimeName {
     },
     /// `provided`, `provided.al2` and `provided.al2023`: an executable named `bootstrap`.
     Provided(String),
+    /// `wasm`: a WebAssembly component or module.
+    Wasm,
     /// Anything else, kept as it was written, so that an error can name it.
     Other(String),
 }
@@ -97,6 +99,7 @@ impl From<String> for RuntimeName {
             return Self::Node { major };
         }
         match text.as_str() {
+            "wasm" => Self::Wasm,
             "provided" | "provided.al2" | "provided.al2023" => Self::Provided(text),
             _ => Self::Other(text),
         }
@@ -114,6 +117,7 @@ impl fmt::Display for RuntimeName {
         match self {
             Self::Python { minor } => write!(f, "python3.{minor}"),
             Self::Node { major } => write!(f, "nodejs{major}.x"),
+            Self::Wasm => f.write_str("wasm"),
             Self::Provided(name) | Self::Other(name) => f.write_str(name),
         }
     }
@@ -157,6 +161,20 @@ pub struct Revision {
     pub log_group: String,
 }
 
+/// Why a revision could not be made ready to run.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PrepareError {
+    /// The code is not what its runtime runs: the owner's fault, in words for the owner.
+    #[error("{0}")]
+    Code(String),
+    /// The platform's fault.
+    #[error("{0}")]
+    Platform(String),
+    /// The server is stopping. Nothing is wrong with the code: it is prepared when the server starts again.
+    #[error("the server stopped before the code was prepared")]
+    Stopped,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -179,6 +197,7 @@ mod tests {
         check("provided.al2023", RuntimeName::Provided("provided.al2023".into()));
         check("python3.", RuntimeName::Other("python3.".into()));
         check("python3.011", RuntimeName::Other("python3.011".into()));
+        check("wasm", RuntimeName::Wasm);
         check("ruby3.3", RuntimeName::Other("ruby3.3".into()));
     }
 }

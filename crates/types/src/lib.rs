@@ -10,7 +10,7 @@ mod invoke;
 mod name;
 
 pub use arn::Home;
-pub use function::{Code, Revision, RevisionId, RuntimeName, Version};
+pub use function::{Code, PrepareError, Revision, RevisionId, RuntimeName, Version};
 pub use invocation::{FunctionError, Invocation, Outcome, Placement, RequestId, Usage};
 pub use invoke::{Invoke, InvokeError, ThrottleReason};
 pub use name::{AliasName, FunctionName, FunctionRef, NameError, Qualifier};

@@ -1,0 +1,186 @@
+//! One call of a guest in a sandbox of its own: the event in, the answer or what went wrong out.
+
+use bytes::Bytes;
+use squall_runtime::{Event, Exit, Fault, LogCapture, Reply};
+use squall_types::FunctionError;
+use wasmtime::{InstancePre, Store, Trap};
+use wasmtime_wasi::I32Exit;
+use wasmtime_wasi::p2::bindings::CommandPre;
+
+use crate::guest::Guest;
+use crate::host::{Given, Host, ModuleHost};
+use crate::instance::Loaded;
+use crate::output::{Answer, Output};
+use crate::proxy;
+
+/// The largest answer, as on Lambda.
+pub(crate) const RESPONSE_BYTES_MAX: usize = 6_291_556;
+
+/// What came of a call.
+pub(crate) struct Ended {
+    pub(crate) result: Result<Result<Bytes, FunctionError>, Fault>,
+    pub(crate) memory_bytes: u64,
+}
+
+/// Runs one event. The sandbox is gone when this returns, or is dropped.
+pub(crate) async fn call(loaded: &Loaded, event: &Event, log: &LogCapture) -> Result<Reply, Fault> {
+    let ended = match &loaded.guest {
+        Guest::Proxy(proxy) => proxy::call(loaded, proxy, event, log).await,
+        Guest::Command(command) => call_command(loaded, command, event, log).await,
+        Guest::Module(module) => call_module(loaded, module, event, log).await,
+    };
+    Ok(Reply {
+        result: ended.result?,
+        memory_bytes_max: ended.memory_bytes,
+    })
+}
+
+async fn call_command(loaded: &Loaded, command: &CommandPre<Host>, event: &Event, log: &LogCapture) -> Ended {
+    let answer = Answer::new(RESPONSE_BYTES_MAX);
+    let stdout = Output::Answer(answer.clone());
+    let mut store = component_store(loaded, event.payload.clone(), stdout, log);
+    let ran = async {
+        let command = command.instantiate_async(&mut store).await?;
+        command.wasi_cli_run().call_run(&mut store).await
+    };
+    let ran = ran.await.map(|left| left.map_or(1, |()| 0));
+    Ended {
+        result: command_result(ran, &answer),
+        memory_bytes: store.data().limits.memory_bytes(),
+    }
+}
+
+async fn call_module(
+    loaded: &Loaded,
+    module: &InstancePre<ModuleHost>,
+    event: &Event,
+    log: &LogCapture,
+) -> Ended {
+    let answer = Answer::new(RESPONSE_BYTES_MAX);
+    let stdout = Output::Answer(answer.clone());
+    let host = ModuleHost::new(given(loaded, event.payload.clone(), stdout, log));
+    let mut store = bounded(Store::new(&loaded.engine, host));
+    store.limiter(|host| &mut host.limits);
+    let ran = async {
+        let instance = module.instantiate_async(&mut store).await?;
+        let start = instance.get_typed_func::<(), ()>(&mut store, "_start")?;
+        start.call_async(&mut store, ()).await
+    };
+    let ran = ran.await.map(|()| 0);
+    Ended {
+        result: command_result(ran, &answer),
+        memory_bytes: store.data().limits.memory_bytes(),
+    }
+}
+
+/// A sandbox for a component: nothing of another call is in it.
+pub(crate) fn component_store(
+    loaded: &Loaded,
+    stdin: Bytes,
+    stdout: Output,
+    log: &LogCapture,
+) -> Store<Host> {
+    let host = Host::new(given(loaded, stdin, stdout, log));
+    let mut store = bounded(Store::new(&loaded.engine, host));
+    store.limiter(|host| &mut host.limits);
+    store
+}
+
+fn given<'a>(loaded: &'a Loaded, stdin: Bytes, stdout: Output, log: &LogCapture) -> Given<'a> {
+    Given {
+        environment: &loaded.environment,
+        memory_bytes_max: loaded.memory_bytes_max,
+        stdin,
+        stdout,
+        stderr: Output::Log(log.clone()),
+    }
+}
+
+/// Gives way to others at every tick; there the caller's deadline drops the call.
+fn bounded<T>(mut store: Store<T>) -> Store<T> {
+    store.set_epoch_deadline(1);
+    store.epoch_deadline_async_yield_and_update(1);
+    store
+}
+
+/// What a command wrote, where it left with status 0.
+fn command_result(
+    ran: wasmtime::Result<i32>,
+    answer: &Answer,
+) -> Result<Result<Bytes, FunctionError>, Fault> {
+    let status = match ran {
+        Ok(status) => status,
+        Err(error) => match error.downcast_ref::<I32Exit>() {
+            Some(exit) => exit.0,
+            None => return Ok(Err(guest_error(&error))),
+        },
+    };
+    if status != 0 {
+        return Err(Fault::Exited(Exit::Status(status)));
+    }
+    match answer.take() {
+        Ok(written) => Ok(Ok(json_or_text(written.into()))),
+        Err(bytes) => Err(too_large(bytes)),
+    }
+}
+
+pub(crate) fn too_large(bytes: usize) -> Fault {
+    Fault::ResponseTooLarge {
+        bytes,
+        bytes_max: RESPONSE_BYTES_MAX,
+    }
+}
+
+/// Lambda's answers are JSON documents: what is none becomes a JSON string.
+pub(crate) fn json_or_text(body: Bytes) -> Bytes {
+    if body.is_empty() {
+        return Bytes::from_static(b"null");
+    }
+    if serde_json::from_slice::<serde::de::IgnoredAny>(&body).is_ok() {
+        return body;
+    }
+    serde_json::Value::String(String::from_utf8_lossy(&body).into_owned())
+        .to_string()
+        .into()
+}
+
+/// The guest's fault in Lambda's form; a trap brings the trace of the guest's own functions.
+pub(crate) fn guest_error(error: &wasmtime::Error) -> FunctionError {
+    let Some(trap) = error.downcast_ref::<Trap>() else {
+        return FunctionError::new("Runtime.WasmError", &format!("{error:#}"));
+    };
+    let trace: Vec<String> = error
+        .downcast_ref::<wasmtime::WasmBacktrace>()
+        .map(|trace| {
+            trace
+                .to_string()
+                .lines()
+                .map(|line| line.trim().to_owned())
+                .collect()
+        })
+        .unwrap_or_default();
+    let body = serde_json::json!({
+        "errorType": "Runtime.WasmTrap",
+        "errorMessage": trap.to_string(),
+        "stackTrace": trace,
+    });
+    FunctionError {
+        body: body.to_string().into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_a_json_document_whatever_was_written() {
+        let check = |written: &'static str, expected: &str| {
+            assert_eq!(json_or_text(Bytes::from_static(written.as_bytes())), expected);
+        };
+        check("", "null");
+        check("{\"a\": 1}\n", "{\"a\": 1}\n");
+        check("hello\n", "\"hello\\n\"");
+        check("{\"a\": 1", "\"{\\\"a\\\": 1\"");
+    }
+}

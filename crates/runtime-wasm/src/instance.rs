@@ -1,0 +1,82 @@
+//! One slot for calls of a guest: each call gets a fresh sandbox, so nothing is left of one call in the next.
+//!
+//! A trap ends the call's sandbox and not the slot. Dropping an `invoke` drops its sandbox wherever it is: a guest
+//! that runs gives way at every tick of the epoch, which is where it is cut off.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use squall_runtime::{Event, Exit, ExitWatch, Fault, Instance, InstanceId, LogCapture, Reply};
+use squall_types::{MIB, Revision};
+use tokio::sync::watch;
+use wasmtime::Engine;
+
+use crate::call;
+use crate::guest::Guest;
+
+/// A guest of one revision, shared by all its instances.
+pub(crate) struct Loaded {
+    pub(crate) engine: Engine,
+    pub(crate) guest: Guest,
+    pub(crate) environment: Vec<(String, String)>,
+    /// Of all linear memories of one call together.
+    pub(crate) memory_bytes_max: usize,
+}
+
+impl Loaded {
+    pub(crate) fn new(engine: Engine, guest: Guest, revision: &Revision) -> Self {
+        let variables = revision.environment.iter();
+        Self {
+            engine,
+            guest,
+            environment: variables
+                .map(|(name, value)| (name.clone(), value.clone()))
+                .collect(),
+            memory_bytes_max: usize::try_from(u64::from(revision.memory_mib) * MIB).unwrap_or(usize::MAX),
+        }
+    }
+}
+
+/// The slot.
+pub(crate) struct WasmInstance {
+    id: InstanceId,
+    loaded: Arc<Loaded>,
+    /// Never sent to: a slot does not end by itself.
+    exit: watch::Sender<Option<Exit>>,
+}
+
+impl WasmInstance {
+    pub(crate) fn new(loaded: Arc<Loaded>) -> Self {
+        Self {
+            id: InstanceId::random(),
+            loaded,
+            exit: watch::Sender::new(None),
+        }
+    }
+}
+
+#[async_trait]
+impl Instance for WasmInstance {
+    fn id(&self) -> InstanceId {
+        self.id
+    }
+
+    /// A guest is initialised in every call, on that call's time.
+    async fn init(&mut self, _log: &mut LogCapture) -> Result<(), Fault> {
+        Ok(())
+    }
+
+    async fn invoke(&mut self, event: &Event, log: &mut LogCapture) -> Result<Reply, Fault> {
+        call::call(&self.loaded, event, log).await
+    }
+
+    fn exit(&self) -> ExitWatch {
+        self.exit.subscribe()
+    }
+
+    /// What a guest writes is in the log as it writes it.
+    fn drain(&mut self, _log: &mut LogCapture) {}
+
+    async fn stop(self: Box<Self>, _grace: Duration) {}
+}

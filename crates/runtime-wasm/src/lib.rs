@@ -1,0 +1,20 @@
+//! WebAssembly functions, in wasmtime: the only crate that knows it.
+//!
+//! A function is a component of the `wasi:http` proxy world, a `wasi:cli/command` component, or a core module of
+//! WASI preview 1. It is compiled once, when it is deployed, in a process of its own (`compile`); the machine code is
+//! kept by content (`cache`), loaded for the first call (`guest`), and each call gets a fresh instance (`call`).
+
+mod artifact;
+mod cache;
+mod call;
+mod compile;
+mod engine;
+mod guest;
+mod host;
+mod instance;
+mod output;
+mod proxy;
+mod runtime;
+
+pub use compile::{Compiler, compile_in_child};
+pub use runtime::{WasmConfig, WasmRuntime};

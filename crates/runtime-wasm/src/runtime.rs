@@ -1,0 +1,181 @@
+//! The runtime: one engine, its ticker, the guests that are loaded, and the cache behind them.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use squall_runtime::{Instance, NotOffered, Runtime, StartError};
+use squall_types::{PrepareError, Revision, RevisionId, RuntimeName};
+use tokio::sync::OnceCell;
+use wasmtime::Engine;
+
+use crate::artifact::{self, ArtifactError};
+use crate::cache::Cache;
+use crate::compile::{CompileError, Compiler};
+use crate::engine::{self, TICK};
+use crate::guest::{LoadError, Loader};
+use crate::instance::{Loaded, WasmInstance};
+
+/// What a WebAssembly runtime needs to know.
+#[derive(Debug, Clone)]
+pub struct WasmConfig {
+    /// Where machine code is kept. Only the server may write there: what lies there is run.
+    pub dir: PathBuf,
+    /// Who compiles.
+    pub compiler: Compiler,
+}
+
+/// Runs functions whose runtime is `wasm`.
+pub struct WasmRuntime {
+    config: WasmConfig,
+    /// Made at the first use: a server without such functions does not pay for it.
+    parts: OnceCell<Parts>,
+    loaded: Mutex<HashMap<RevisionId, Arc<OnceCell<Arc<Loaded>>>>>,
+}
+
+struct Parts {
+    engine: Engine,
+    loader: Loader,
+    cache: Cache,
+}
+
+impl Parts {
+    fn make(config: &WasmConfig) -> Result<Self, String> {
+        let engine = engine::running().map_err(|error| format!("could not make the engine: {error:#}"))?;
+        let loader = Loader::new(&engine)
+            .map_err(|error| format!("could not define the host's interfaces: {error:#}"))?;
+        let fingerprint = engine::fingerprint(&engine);
+        let cache = Cache::open(config.dir.clone(), fingerprint, config.compiler.clone())
+            .map_err(|error| format!("could not open `{}`: {error}", config.dir.display()))?;
+        tick(&engine).map_err(|error| format!("could not start the ticker: {error}"))?;
+        Ok(Self {
+            engine,
+            loader,
+            cache,
+        })
+    }
+}
+
+/// One thread per engine moves its epoch, for as long as the engine is used.
+fn tick(engine: &Engine) -> std::io::Result<()> {
+    let engine = engine.weak();
+    std::thread::Builder::new()
+        .name("squall-wasm-epoch".to_owned())
+        .spawn(move || {
+            while let Some(engine) = engine.upgrade() {
+                engine.increment_epoch();
+                drop(engine);
+                std::thread::sleep(TICK);
+            }
+        })?;
+    Ok(())
+}
+
+impl WasmRuntime {
+    /// A runtime that makes its engine when the first function needs it.
+    pub fn new(config: WasmConfig) -> Self {
+        Self {
+            config,
+            parts: OnceCell::new(),
+            loaded: Mutex::default(),
+        }
+    }
+
+    async fn parts(&self) -> Result<&Parts, PrepareError> {
+        let make = || async { Parts::make(&self.config).map_err(PrepareError::Platform) };
+        self.parts.get_or_try_init(make).await
+    }
+
+    /// Compiles what was never compiled, and loads it.
+    async fn load(&self, revision: &Revision) -> Result<Loaded, PrepareError> {
+        let parts = self.parts().await?;
+        let wasm = artifact::find(&revision.code.dir, &revision.handler).map_err(of_artifact)?;
+        let code = parts.cache.machine_code(&wasm).await.map_err(of_compiling)?;
+        let guest = parts.loader.load(&code).map_err(of_loading)?;
+        Ok(Loaded::new(parts.engine.clone(), guest, revision))
+    }
+
+    /// The guest of a revision, loaded once however many ask.
+    async fn loaded(&self, revision: &Revision) -> Result<Arc<Loaded>, PrepareError> {
+        let cell = {
+            let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+            loaded.entry(revision.id).or_default().clone()
+        };
+        let load = || async { self.load(revision).await.map(Arc::new) };
+        cell.get_or_try_init(load).await.cloned()
+    }
+
+    fn forget(&self, revision: RevisionId) {
+        self.loaded
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&revision);
+    }
+}
+
+fn of_artifact(error: ArtifactError) -> PrepareError {
+    match error {
+        ArtifactError::Io { .. } => PrepareError::Platform(error.to_string()),
+        _ => PrepareError::Code(error.to_string()),
+    }
+}
+
+fn of_compiling(error: CompileError) -> PrepareError {
+    match error {
+        CompileError::Guest(_) | CompileError::Limit => PrepareError::Code(error.to_string()),
+        CompileError::Io(_) => PrepareError::Platform(error.to_string()),
+        CompileError::Stopped => PrepareError::Stopped,
+    }
+}
+
+fn of_loading(error: LoadError) -> PrepareError {
+    match error {
+        LoadError::Guest(_) => PrepareError::Code(error.to_string()),
+        LoadError::Machine(_) => PrepareError::Platform(error.to_string()),
+    }
+}
+
+#[async_trait]
+impl Runtime for WasmRuntime {
+    fn offered(&self) -> Vec<RuntimeName> {
+        vec![RuntimeName::Wasm]
+    }
+
+    fn check(&self, runtime: &RuntimeName) -> Result<(), NotOffered> {
+        match runtime {
+            RuntimeName::Wasm => Ok(()),
+            other => Err(NotOffered {
+                asked: other.clone(),
+                offered: RuntimeName::Wasm.to_string(),
+            }),
+        }
+    }
+
+    /// Compiles it, and sees that it can be linked. What is loaded for that is not kept: a revision may never be called.
+    async fn prepare(&self, revision: &Arc<Revision>) -> Result<(), PrepareError> {
+        self.load(revision).await.map(drop)
+    }
+
+    async fn create(&self, revision: &Arc<Revision>) -> Result<Box<dyn Instance>, StartError> {
+        let loaded = self.loaded(revision).await.map_err(|error| StartError {
+            function: format!("{}:{}", revision.name, revision.version),
+            reason: error.to_string(),
+        })?;
+        Ok(Box::new(WasmInstance::new(loaded)))
+    }
+
+    async fn rest(&self, revision: RevisionId) {
+        self.forget(revision);
+    }
+
+    async fn retire(&self, revision: RevisionId) {
+        self.forget(revision);
+    }
+
+    async fn shutdown(&self) {
+        if let Some(parts) = self.parts.get() {
+            parts.cache.stop();
+        }
+    }
+}
