@@ -39,7 +39,7 @@ OTHER_STATUS = {"InvalidZipFileException": {400, 502}, "InvalidRuntimeException"
 # Recorded on the real service: 204, where the model says 200.
 OTHER_SUCCESS = {"DeleteFunction": {200, 204}, "Invoke": {200, 202, 204}}
 # Recorded on the real service, and not in the model: (shape, value).
-OTHER_VALUES = {("LastUpdateStatusReasonCode", "Creating"), ("CodeSigningConfigArn", "")}
+OTHER_VALUES = {("Runtime", "wasm"), ("LastUpdateStatusReasonCode", "Creating"), ("CodeSigningConfigArn", "")}
 REQUEST_ID = re.compile(r"^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$")
 
 

@@ -24,7 +24,7 @@ pub use error::RegistryError;
 pub use function::{
     Alias, Cors, Function, FunctionConfig, FunctionUrl, InvokeMode, LastUpdateStatus, State, UrlAuthType,
 };
-pub use registry::{Config, Limits, Registry, Resolved, RuntimeCheck};
+pub use registry::{Config, Limits, Prepare, Preparing, Registry, Resolved, RuntimeCheck};
 pub use request::{
     CodeSource, CreateAlias, CreateFunction, FunctionUrlSettings, Page, PublishVersion, UpdateAlias,
     UpdateCode, UpdateConfiguration, Usage,

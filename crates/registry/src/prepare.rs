@@ -1,8 +1,9 @@
 //! Making code ready to run, beside the requests: Pending becomes Active or Failed, InProgress Successful or Failed.
 
-use squall_types::FunctionName;
+use squall_types::{FunctionName, PrepareError};
 
 use crate::functions::touch;
+use crate::record::VersionRecord;
 use crate::registry::{Edit, Registry};
 use crate::{FunctionConfig, LastUpdateStatus, RegistryError, State};
 
@@ -54,16 +55,18 @@ impl Registry {
     async fn prepare_now(&self, name: &FunctionName) -> Result<(), RegistryError> {
         let Ok(held) = self.held(name) else { return Ok(()) };
         let package = held.record.latest.package.clone();
-        let permit = self.inner.preparations.acquire().await;
-        let unpacked = self.inner.packages.unpack(&package).await;
-        drop(permit);
-        if let Err(error) = &unpacked {
-            tracing::warn!(function = %name, %error, "could not prepare the function's code");
+        let failure = match self.unpack_and_prepare(&held.record.latest).await {
+            Ok(()) => None,
+            // It stays unfinished in its record, which is prepared when the server starts again.
+            Err(PrepareError::Stopped) => return Ok(()),
+            Err(error) => Some(error),
+        };
+        if let Some(PrepareError::Platform(reason)) = &failure {
+            tracing::warn!(function = %name, reason, "could not prepare the function's code");
         }
-        let failure = unpacked.err().map(|error| error.to_string());
         let recorded = self.change(name, move |edit| {
             // Another update cannot have begun: it is refused while this one is in progress.
-            finish(edit, &package, failure.as_deref());
+            finish(edit, &package, failure.as_ref());
             Ok(())
         });
         match recorded.await {
@@ -71,6 +74,15 @@ impl Registry {
             Err(RegistryError::NotFound(_)) => Ok(()),
             other => other,
         }
+    }
+
+    /// First on disk, then in its runtime, which bounds by itself how many it prepares at once.
+    async fn unpack_and_prepare(&self, record: &VersionRecord) -> Result<(), PrepareError> {
+        let permit = self.inner.preparations.acquire().await;
+        let unpacked = self.inner.packages.unpack(&record.package).await;
+        drop(permit);
+        unpacked.map_err(|error| PrepareError::Platform(error.to_string()))?;
+        (self.inner.prepare)(self.inner.builder.runnable(record).revision).await
     }
 }
 
@@ -86,7 +98,7 @@ pub(crate) fn is_unfinished(config: &FunctionConfig) -> bool {
     config.state == State::Pending || config.last_update_status == Some(LastUpdateStatus::InProgress)
 }
 
-fn finish(edit: &mut Edit, package: &str, failure: Option<&str>) {
+fn finish(edit: &mut Edit, package: &str, failure: Option<&PrepareError>) {
     let versions = edit
         .versions
         .values_mut()
@@ -104,10 +116,13 @@ fn finish(edit: &mut Edit, package: &str, failure: Option<&str>) {
     }
 }
 
-fn finish_config(config: &mut FunctionConfig, failure: Option<&str>) {
+fn finish_config(config: &mut FunctionConfig, failure: Option<&PrepareError>) {
     let creating = config.state == State::Pending;
-    let code = failure.map(|_| "InternalError".to_owned());
-    let reason = failure.map(str::to_owned);
+    let code = failure.map(|failure| match failure {
+        PrepareError::Code(_) => "FunctionError".to_owned(),
+        PrepareError::Platform(_) | PrepareError::Stopped => "InternalError".to_owned(),
+    });
+    let reason = failure.map(ToString::to_string);
     if failure.is_none() {
         // Also of a function whose creation failed: an update is how it is mended.
         config.state = State::Active;

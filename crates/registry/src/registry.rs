@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use squall_store::{Batch, Expect, Scan, Store};
 use squall_types::{
-    FunctionName, FunctionRef, Home, InvokeError, Qualifier, Revision, RevisionId, RuntimeName, Version,
+    FunctionName, FunctionRef, Home, InvokeError, PrepareError, Qualifier, Revision, RevisionId, RuntimeName,
+    Version,
 };
 use tokio::sync::{Semaphore, broadcast, watch};
 
@@ -18,6 +20,12 @@ use crate::{Change, FunctionUrl, RegistryError, State, prepare};
 
 /// Says whether this host can run a runtime, and if not, what to do about it.
 pub type RuntimeCheck = Arc<dyn Fn(&RuntimeName) -> Result<(), String> + Send + Sync>;
+
+/// Makes a revision ready to run, whatever that means to its runtime, before calls can resolve to it.
+pub type Prepare = Arc<dyn Fn(Arc<Revision>) -> Preparing + Send + Sync>;
+
+/// A preparation under way.
+pub type Preparing = Pin<Box<dyn Future<Output = Result<(), PrepareError>> + Send>>;
 
 /// Changes that a slow listener may be behind; past it, it is told that it missed some.
 const CHANGES_KEPT: usize = 4096;
@@ -88,6 +96,7 @@ pub(crate) struct Inner {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) config: Config,
     pub(crate) check: RuntimeCheck,
+    pub(crate) prepare: Prepare,
     pub(crate) packages: Packages,
     pub(crate) builder: Builder,
     functions: RwLock<Functions>,
@@ -116,7 +125,12 @@ impl Registry {
     ///
     /// # Errors
     /// [`RegistryError::Platform`] when the folder or a record cannot be read, or is of another format.
-    pub async fn open(store: Arc<dyn Store>, config: Config, check: RuntimeCheck) -> Result<Self> {
+    pub async fn open(
+        store: Arc<dyn Store>,
+        config: Config,
+        check: RuntimeCheck,
+        prepare: Prepare,
+    ) -> Result<Self> {
         let packages = Packages::open(&config.dir, config.limits.clone())?;
         let builder = Builder {
             home: config.home.clone(),
@@ -129,6 +143,7 @@ impl Registry {
                 store,
                 config,
                 check,
+                prepare,
                 packages,
                 builder,
                 functions: RwLock::new(functions),

@@ -11,10 +11,11 @@ pub(crate) mod print;
 mod rm;
 mod up;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 
 /// What can be asked for.
 #[derive(Debug, Subcommand)]
@@ -68,6 +69,22 @@ Examples:
   squall rm hello
   squall rm hello resize")]
     Rm(rm::RmArgs),
+
+    /// Compile WebAssembly into machine code: `squall up` starts this for each deployment, nobody else needs it.
+    #[command(hide = true, name = COMPILE_WASM, after_help = "\
+Example:
+  squall compile-wasm hello.wasm hello.cwasm")]
+    CompileWasm(CompileWasmArgs),
+}
+
+/// The hidden command by which a server compiles in a process of its own.
+pub(crate) const COMPILE_WASM: &str = "compile-wasm";
+
+/// What to compile, and where to.
+#[derive(Debug, Args)]
+pub(crate) struct CompileWasmArgs {
+    input: PathBuf,
+    output: PathBuf,
 }
 
 /// Runs one command to its end.
@@ -83,7 +100,18 @@ pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Logs(args) => block_on(logs::run(args)),
         Command::Ls(args) => block_on(ls::run(args)),
         Command::Rm(args) => block_on(rm::run(args)),
+        Command::CompileWasm(args) => compile_wasm(&args),
     }
+}
+
+/// What is wrong is for the server, which reads it and tells the function's owner: no prefix, no colour.
+#[expect(clippy::print_stderr, reason = "the server reads the complaint there")]
+fn compile_wasm(args: &CompileWasmArgs) -> anyhow::Result<ExitCode> {
+    let Err(complaint) = squall_runtime_wasm::compile_in_child(&args.input, &args.output) else {
+        return Ok(ExitCode::SUCCESS);
+    };
+    eprintln!("{complaint}");
+    Ok(ExitCode::FAILURE)
 }
 
 /// A client needs one thread.

@@ -7,6 +7,7 @@ mod commands;
 mod credentials;
 mod endpoint;
 mod node;
+mod runtimes;
 mod signals;
 mod up;
 

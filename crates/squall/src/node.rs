@@ -12,17 +12,19 @@ use anyhow::Context;
 use squall_dispatcher::{Dispatcher, DispatcherConfig};
 use squall_gateway::sigv4::Signer;
 use squall_gateway::{Gateway, GatewayConfig, SecretKeys};
-use squall_registry::{Limits, Registry, RuntimeCheck};
-use squall_runtime::Runtime;
+use squall_registry::{Limits, Registry};
 use squall_runtime_process::{ProcessConfig, ProcessRuntime};
+use squall_runtime_wasm::{Compiler, WasmConfig, WasmRuntime};
 use squall_store::logs::{LogConfig, LogStore};
 use squall_store::{Embedded, EmbeddedConfig, Store};
 use squall_types::{Home, MIB};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::commands;
 use crate::credentials::{self, Credentials};
 use crate::endpoint::{self, Endpoint};
+use crate::runtimes::Runtimes;
 use crate::signals;
 use crate::up::UpArgs;
 
@@ -54,13 +56,9 @@ pub(crate) async fn run(args: UpArgs) -> anyhow::Result<()> {
     })?;
     let address = listener.local_addr()?;
 
-    let processes = ProcessRuntime::new(ProcessConfig {
-        home: home.clone(),
-        ..ProcessConfig::new(data_dir.join("run"))
-    })?;
-    let registry = open_registry(&args, home.clone(), &data_dir, store.clone(), processes.clone()).await?;
-    let dispatcher =
-        open_dispatcher(&args, &registry, processes.clone(), store.clone(), logs.clone()).await?;
+    let runtimes = open_runtimes(&home, &data_dir)?;
+    let registry = open_registry(&args, home.clone(), &data_dir, store.clone(), &runtimes).await?;
+    let dispatcher = open_dispatcher(&args, &registry, &runtimes, store.clone(), logs.clone()).await?;
     let gateway = open_gateway(&credentials, home, address, &registry, &dispatcher, &logs);
 
     let background = CancellationToken::new();
@@ -93,8 +91,9 @@ pub(crate) async fn run(args: UpArgs) -> anyhow::Result<()> {
     background.cancel();
     dispatching.await.context("the dispatcher panicked")?;
     housekeeping.await.context("the housekeeping panicked")?;
+    // Before the registry settles: what is being compiled is left for the next start.
+    runtimes.shutdown().await;
     registry.settled().await;
-    processes.shutdown().await;
     logs.flush().await?;
     embedded.close().await?;
     tracing::info!("stopped");
@@ -120,18 +119,26 @@ fn log_config(args: &UpArgs) -> LogConfig {
     }
 }
 
+fn open_runtimes(home: &Home, data_dir: &Path) -> anyhow::Result<Runtimes> {
+    let processes = ProcessRuntime::new(ProcessConfig {
+        home: home.clone(),
+        ..ProcessConfig::new(data_dir.join("run"))
+    })?;
+    let wasm = WasmRuntime::new(WasmConfig {
+        dir: data_dir.join("machine-code"),
+        // By this name it is the file that this process runs, also when an upgrade has replaced it on disk.
+        compiler: Compiler::Child("/proc/self/exe".into(), vec![commands::COMPILE_WASM.to_owned()]),
+    });
+    Ok(Runtimes::new(vec![processes, Arc::new(wasm)]))
+}
+
 async fn open_registry(
     args: &UpArgs,
     home: Home,
     data_dir: &Path,
     store: Arc<dyn Store>,
-    processes: Arc<ProcessRuntime>,
+    runtimes: &Runtimes,
 ) -> anyhow::Result<Registry> {
-    let check: RuntimeCheck = Arc::new(move |runtime| {
-        processes
-            .check(runtime)
-            .map_err(|not_offered| not_offered.to_string())
-    });
     let config = squall_registry::Config {
         home,
         dir: data_dir.join("functions"),
@@ -140,13 +147,13 @@ async fn open_registry(
             ..Limits::default()
         },
     };
-    Ok(Registry::open(store, config, check).await?)
+    Ok(Registry::open(store, config, runtimes.check(), runtimes.prepare()).await?)
 }
 
 async fn open_dispatcher(
     args: &UpArgs,
     registry: &Registry,
-    processes: Arc<ProcessRuntime>,
+    runtimes: &Runtimes,
     store: Arc<dyn Store>,
     logs: LogStore,
 ) -> anyhow::Result<Dispatcher> {
@@ -155,7 +162,7 @@ async fn open_dispatcher(
         instances_max: args.instances_max,
         ..DispatcherConfig::default()
     };
-    Ok(Dispatcher::open(config, registry.clone(), vec![processes], store, logs).await?)
+    Ok(Dispatcher::open(config, registry.clone(), runtimes.all(), store, logs).await?)
 }
 
 fn open_gateway(

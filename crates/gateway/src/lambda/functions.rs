@@ -173,7 +173,7 @@ fn known_runtime(text: String) -> Result<RuntimeName, ApiError> {
     match RuntimeName::from(text) {
         RuntimeName::Other(text) => Err(ApiError::invalid_parameter(format!(
             "Value {text} at 'runtime' failed to satisfy constraint: Member must satisfy enum value set: \
-             [python3.N, nodejsN.x, provided, provided.al2, provided.al2023] or be a valid ARN"
+             [python3.N, nodejsN.x, provided, provided.al2, provided.al2023, wasm] or be a valid ARN"
         ))),
         known => Ok(known),
     }

@@ -21,7 +21,6 @@ pub(super) fn configuration(home: &Home, config: &FunctionConfig) -> Value {
         "FunctionArn": arn,
         "Runtime": config.runtime,
         "Role": config.role,
-        "Handler": config.handler,
         "CodeSize": config.code_bytes,
         "Description": config.description,
         "Timeout": config.timeout_secs,
@@ -44,6 +43,9 @@ pub(super) fn configuration(home: &Home, config: &FunctionConfig) -> Value {
             shape[name] = value;
         }
     };
+    // Some runtimes need none, and the model has no empty one.
+    let handler = (!config.handler.is_empty()).then(|| Value::from(config.handler.clone()));
+    set("Handler", handler);
     let variables = (!config.environment.is_empty()).then(|| json!({ "Variables": config.environment }));
     set("Environment", variables);
     set("StateReason", config.state_reason.clone().map(Value::from));

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use squall_registry::{
     Change, CodeSource, Config, CreateAlias, CreateFunction, FunctionUrlSettings, LastUpdateStatus, Limits,
-    PublishVersion, Registry, RegistryError, State, UpdateCode, UpdateConfiguration,
+    Prepare, PublishVersion, Registry, RegistryError, State, UpdateCode, UpdateConfiguration,
 };
 use squall_store::{Memory, Store};
-use squall_types::{FunctionRef, Home, InvokeError, RuntimeName, Version};
+use squall_types::{FunctionRef, Home, InvokeError, PrepareError, Revision, RuntimeName, Version};
 
+mod preparations;
 mod refusals;
 
 struct World {
@@ -33,6 +34,14 @@ impl World {
     }
 
     async fn try_open(&self) -> Result<Registry, RegistryError> {
+        self.try_open_preparing(|_| Ok(())).await
+    }
+
+    /// Opens it over a runtime that prepares code like this.
+    async fn try_open_preparing(
+        &self,
+        prepare: impl Fn(&Revision) -> Result<(), PrepareError> + Send + Sync + 'static,
+    ) -> Result<Registry, RegistryError> {
         let config = Config {
             home: Home::default(),
             dir: self.dir.path().to_owned(),
@@ -42,7 +51,11 @@ impl World {
             RuntimeName::Python { .. } | RuntimeName::Provided(_) => Ok(()),
             other => Err(format!("the runtime `{other}` is not installed")),
         };
-        Registry::open(self.store.clone(), config, Arc::new(check)).await
+        let prepare: Prepare = Arc::new(move |revision| {
+            let prepared = prepare(&revision);
+            Box::pin(async move { prepared })
+        });
+        Registry::open(self.store.clone(), config, Arc::new(check), prepare).await
     }
 }
 

@@ -37,18 +37,20 @@ What PATH can be, and what is taken from it where no flag says otherwise:
     handler .mjs/.js/.cjs, or the only one      handler or lambdaHandler
   a .zip            the same, taken as it is
   one .py, .mjs, .js or .cjs file
+  one .wasm file: a component or a module       runtime wasm
   an executable     becomes the package's bootstrap
 
 Examples:
   squall deploy ./hello
   squall deploy ./thumbnail --memory 512 --timeout 30 --env BUCKET=pictures
   squall deploy ./target/release/resize --name resize --url
+  squall deploy resize.wasm --memory 256
   squall deploy function.zip --name report --runtime python3.11 --handler report.main";
 
 /// What to deploy, and how.
 #[derive(Debug, Args)]
 pub(crate) struct DeployArgs {
-    /// A folder, a .zip, a .py or .js file, or an executable.
+    /// A folder, a .zip, a .py, .js or .wasm file, or an executable.
     path: PathBuf,
     /// Name of the function [default: that of the folder or file].
     #[arg(long, short)]

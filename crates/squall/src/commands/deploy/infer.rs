@@ -12,6 +12,7 @@ const PYTHON_FILES: [&str; 4] = ["lambda_function.py", "app.py", "main.py", "han
 const NODE_STEMS: [&str; 3] = ["index", "app", "handler"];
 const NODE_EXTENSIONS: [&str; 3] = ["mjs", "js", "cjs"];
 const CUSTOM_RUNTIME: &str = "provided.al2023";
+const WASM_RUNTIME: &str = "wasm";
 
 /// What the flags say.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -33,13 +34,15 @@ pub(super) enum Family {
     Custom,
     Python,
     Node,
+    Wasm,
 }
 
 impl Family {
-    const ALL: [Self; 3] = [Self::Custom, Self::Python, Self::Node];
+    const ALL: [Self; 4] = [Self::Custom, Self::Python, Self::Node, Self::Wasm];
 
     fn of_runtime(runtime: &str) -> Option<Self> {
         match runtime {
+            WASM_RUNTIME => Some(Self::Wasm),
             _ if runtime.starts_with("provided") => Some(Self::Custom),
             _ if runtime.starts_with("python") => Some(Self::Python),
             _ if runtime.starts_with("nodejs") => Some(Self::Node),
@@ -52,6 +55,7 @@ impl Family {
             Self::Custom => package.has("bootstrap").then(|| "bootstrap".to_owned()),
             Self::Python => find_python(package),
             Self::Node => find_node(package),
+            Self::Wasm => find_wasm(package),
         }
     }
 
@@ -59,6 +63,9 @@ impl Family {
     fn has_handler(self, package: &Package, handler: &str) -> bool {
         if self == Self::Custom {
             return package.has("bootstrap");
+        }
+        if self == Self::Wasm {
+            return is_wasm(handler) && package.has(handler);
         }
         let Some((module, _)) = handler.rsplit_once('.') else {
             return false;
@@ -171,6 +178,17 @@ fn find_node(package: &Package) -> Option<String> {
         })
 }
 
+/// WebAssembly needs no handler; its file's name says which one it is.
+fn find_wasm(package: &Package) -> Option<String> {
+    let mut all = package.top_level().filter(|name| is_wasm(name));
+    let only = all.next().filter(|_| all.next().is_none());
+    only.map(str::to_owned)
+}
+
+fn is_wasm(name: &str) -> bool {
+    name.ends_with(".wasm")
+}
+
 fn main_of_package_json(package: &Package) -> Option<String> {
     let value: serde_json::Value = serde_json::from_str(&package.text("package.json")?).ok()?;
     let main = value.get("main")?.as_str()?.trim_start_matches("./");
@@ -182,7 +200,8 @@ fn not_found(package: &Package) -> String {
     let found: Vec<&str> = package.top_level().take(10).collect();
     format!(
         "looked for `bootstrap`; for {}, or the only .py file, with a top-level function {} of two arguments; \
-         for package.json's main, {}, or the only one, as .mjs, .js or .cjs, that exports {}; found {}: \
+         for package.json's main, {}, or the only one, as .mjs, .js or .cjs, that exports {}; \
+         for the only .wasm file; found {}: \
          say it with --runtime and --handler FILE.FUNCTION",
         PYTHON_FILES.join(", "),
         handlers::PYTHON.join(", "),
@@ -202,6 +221,7 @@ pub(super) fn host_runtime(family: Family) -> Option<String> {
         Family::Custom => Some(CUSTOM_RUNTIME.to_owned()),
         Family::Python => python_runtime(&version_of("python3")?),
         Family::Node => node_runtime(&version_of("node")?),
+        Family::Wasm => Some(WASM_RUNTIME.to_owned()),
     }
 }
 

@@ -45,7 +45,7 @@ pub(super) struct Package {
 }
 
 impl Package {
-    /// Looks through a folder, a .zip, a source file or an executable.
+    /// Looks through a folder, a .zip, a source file, WebAssembly or an executable.
     ///
     /// # Errors
     /// When it is none of these, cannot be read, is too large, or has a link that leads out of it.
@@ -62,11 +62,7 @@ impl Package {
         }
         match root.extension().and_then(|e| e.to_str()) {
             Some("zip") => Self::of_zip(&root).with_context(attempted),
-            Some("wasm") => bail!(
-                "`{}` is WebAssembly, which cannot be deployed yet: deploy Python, Node or an executable",
-                path.display()
-            ),
-            Some("py" | "mjs" | "js" | "cjs") => Self::of_source(&root).with_context(attempted),
+            Some("py" | "mjs" | "js" | "cjs" | "wasm") => Self::of_source(&root).with_context(attempted),
             _ => Self::of_executable(&root).with_context(attempted),
         }
     }
@@ -95,7 +91,7 @@ impl Package {
         let head = &head[..read];
         if !head.starts_with(b"\x7fELF") && !head.starts_with(b"#!") {
             bail!(
-                "it is no folder, .zip, .py, .mjs, .js or .cjs file, and no executable (neither ELF nor `#!`)"
+                "it is no folder, .zip, .py, .mjs, .js, .cjs or .wasm file, and no executable (neither ELF nor `#!`)"
             );
         }
         let content = Content::File {

@@ -73,6 +73,12 @@ fn files_say_what_to_run() {
         &[("bootstrap", "#!"), ("app.py", PYTHON)],
         Some(("host's Custom", "bootstrap")),
     );
+    check(&[("m.wasm", "")], Some(("host's Wasm", "m.wasm")));
+    check(
+        &[("m.wasm", ""), ("index.js", NODE)],
+        Some(("host's Node", "index.handler")),
+    );
+    check(&[("a.wasm", ""), ("b.wasm", "")], None);
     check(&[("bootstrap/x", "")], None);
     check(&[], None);
 }
@@ -110,6 +116,13 @@ fn flags_win_over_files() {
         wish(Some("java21"), Some("a::b")),
         Some(("java21", "a::b")),
     );
+    let modules = [("a.wasm", ""), ("b.wasm", "")];
+    check(
+        &modules,
+        wish(None, Some("b.wasm")),
+        Some(("host's Wasm", "b.wasm")),
+    );
+    check(&modules, wish(Some("wasm"), None), None);
     check(&both, wish(Some("java21"), None), None);
     check(&both, wish(Some("provided.al2"), None), None);
     check(&both, wish(None, Some("gone.run")), None);

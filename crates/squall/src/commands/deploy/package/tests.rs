@@ -115,6 +115,7 @@ fn a_single_file_becomes_a_package_of_its_own() {
         assert_eq!(names(package.into_zip().expect("a zip")), expected);
     };
     check("my.fn.py", "my-fn", ("my.fn.py", 0o644));
+    check("m.wasm", "m", ("m.wasm", 0o644));
     check("tool", "tool", ("bootstrap", 0o755));
     check("fn/bootstrap", "fn", ("bootstrap", 0o755));
     let refuse = |file: &str, expected: &str| {
@@ -125,7 +126,6 @@ fn a_single_file_becomes_a_package_of_its_own() {
         assert!(error.contains(expected), "{error}");
     };
     refuse("n.txt", "neither ELF nor");
-    refuse("m.wasm", "cannot be deployed yet");
     refuse("none.py", "could not read");
 }
 

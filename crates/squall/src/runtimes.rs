@@ -1,0 +1,64 @@
+//! The runtimes of one server, for those who must not know them: the registry asks whether and how code can run.
+//!
+//! Which runtime runs what is said by the runtimes; the first that takes a name has it.
+
+use std::sync::Arc;
+
+use squall_registry::{Prepare, RuntimeCheck};
+use squall_runtime::{NotOffered, Runtime};
+use squall_types::{PrepareError, RuntimeName};
+
+/// All runtimes of this server.
+#[derive(Clone)]
+pub(crate) struct Runtimes(Arc<[Arc<dyn Runtime>]>);
+
+impl Runtimes {
+    pub(crate) fn new(all: Vec<Arc<dyn Runtime>>) -> Self {
+        Self(all.into())
+    }
+
+    /// As the dispatcher takes them.
+    pub(crate) fn all(&self) -> Vec<Arc<dyn Runtime>> {
+        self.0.to_vec()
+    }
+
+    /// Refuses a runtime that none of them has, with a list of what they all have.
+    pub(crate) fn check(&self) -> RuntimeCheck {
+        let runtimes = self.clone();
+        Arc::new(move |name| runtimes.of(name).map(drop))
+    }
+
+    /// Lets the runtime of a revision prepare it.
+    pub(crate) fn prepare(&self) -> Prepare {
+        let runtimes = self.clone();
+        Arc::new(move |revision| {
+            let runtime = runtimes.of(&revision.runtime);
+            Box::pin(async move {
+                // It was offered when the function was made; the host has lost it since.
+                runtime.map_err(PrepareError::Platform)?.prepare(&revision).await
+            })
+        })
+    }
+
+    /// Ends them all.
+    pub(crate) async fn shutdown(&self) {
+        for runtime in &*self.0 {
+            runtime.shutdown().await;
+        }
+    }
+
+    fn of(&self, name: &RuntimeName) -> Result<Arc<dyn Runtime>, String> {
+        let found = self.0.iter().find(|runtime| runtime.check(name).is_ok());
+        found.cloned().ok_or_else(|| self.refusal(name))
+    }
+
+    fn refusal(&self, name: &RuntimeName) -> String {
+        let offered = self.0.iter().flat_map(|runtime| runtime.offered());
+        let offered: Vec<String> = offered.map(|name| name.to_string()).collect();
+        let refusal = NotOffered {
+            asked: name.clone(),
+            offered: offered.join(", "),
+        };
+        refusal.to_string()
+    }
+}
