@@ -7,7 +7,7 @@ mod canonical;
 mod sign;
 mod verify;
 
-pub use sign::{Signer, presign, sign};
+pub use sign::{SignError, Signer, presign, sign};
 pub use verify::{SecretKeys, SignatureError, Signed, Verifier};
 
 #[cfg(test)]

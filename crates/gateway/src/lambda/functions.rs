@@ -2,14 +2,14 @@
 
 use std::time::{Duration, SystemTime};
 
-use http::{HeaderValue, StatusCode, header};
+use http::{Response, StatusCode, header};
 use serde_json::{Value, json};
-use squall_registry::{CreateFunction, UpdateCode, UpdateConfiguration};
+use squall_registry::{CreateFunction, FunctionConfig, Page, UpdateCode, UpdateConfiguration};
 use squall_types::RuntimeName;
 
 use super::{Answer, Call, input, no_content, shapes};
 use crate::error::ApiError;
-use crate::reply;
+use crate::reply::{self, Body};
 use crate::sigv4::presign;
 
 /// How long a link to a package is valid, as on Lambda.
@@ -65,7 +65,7 @@ impl Call<'_> {
         let function = self.gateway.registry.function(&self.target()?)?;
         let mut shape = json!({
             "Configuration": self.configuration(&function.config),
-            "Code": { "RepositoryType": "S3", "Location": self.package_link(&function.package_sha256_hex) },
+            "Code": { "RepositoryType": "S3", "Location": self.package_link(&function.package_sha256_hex)? },
         });
         if !function.tags.is_empty() {
             shape["Tags"] = json!(function.tags);
@@ -96,15 +96,7 @@ impl Call<'_> {
             .gateway
             .registry
             .list_functions(all_versions, self.marker(), self.max_items()?)?;
-        let items = page
-            .items
-            .iter()
-            .map(|config| self.configuration(config))
-            .collect();
-        Ok(reply::json(
-            StatusCode::OK,
-            &shapes::page("Functions", items, page.next_marker),
-        ))
+        Ok(self.configurations("Functions", page))
     }
 
     pub(super) async fn update_function_code(&self) -> Answer {
@@ -153,18 +145,33 @@ impl Call<'_> {
         Ok(no_content())
     }
 
-    pub(super) fn configuration(&self, config: &squall_registry::FunctionConfig) -> Value {
+    pub(super) fn configuration(&self, config: &FunctionConfig) -> Value {
         shapes::configuration(self.gateway.registry.home(), config)
     }
 
+    /// One page of configurations, under the name that its list has.
+    pub(super) fn configurations(&self, name: &str, page: Page<FunctionConfig>) -> Response<Body> {
+        let items = page
+            .items
+            .iter()
+            .map(|config| self.configuration(config))
+            .collect();
+        reply::json(StatusCode::OK, &shapes::page(name, items, page.next_marker))
+    }
+
     /// A link that lets whoever has it download a package, at the address that the caller used.
-    fn package_link(&self, sha256_hex: &str) -> String {
+    fn package_link(&self, sha256_hex: &str) -> Result<String, ApiError> {
         let path = format!("/squall/v1/packages/{sha256_hex}");
-        let own = HeaderValue::from_str(&self.gateway.config.address.to_string()).ok();
-        let host = self.head.headers.get(header::HOST).cloned().or(own);
-        let Some(host) = host else { return path };
-        let query = presign(&self.gateway.signer, SystemTime::now(), LINK_VALID, &host, &path);
-        format!("http://{}{path}?{query}", host.to_str().unwrap_or("localhost"))
+        // The host is among what the caller signed, so it is there, and it is text.
+        let host = self
+            .head
+            .headers
+            .get(header::HOST)
+            .ok_or_else(|| ApiError::platform("a signed request has no host"))?;
+        let query = presign(&self.gateway.signer, SystemTime::now(), LINK_VALID, host, &path)
+            .map_err(ApiError::platform)?;
+        let authority = host.to_str().map_err(ApiError::platform)?;
+        Ok(format!("http://{authority}{path}?{query}"))
     }
 }
 

@@ -3,7 +3,7 @@
 use http::StatusCode;
 use squall_registry::PublishVersion;
 
-use super::{Answer, Call, input, shapes};
+use super::{Answer, Call, input};
 use crate::reply;
 
 impl Call<'_> {
@@ -27,14 +27,6 @@ impl Call<'_> {
             self.gateway
                 .registry
                 .list_versions(&self.function()?, self.marker(), self.max_items()?)?;
-        let items = page
-            .items
-            .iter()
-            .map(|config| self.configuration(config))
-            .collect();
-        Ok(reply::json(
-            StatusCode::OK,
-            &shapes::page("Versions", items, page.next_marker),
-        ))
+        Ok(self.configurations("Versions", page))
     }
 }

@@ -30,18 +30,24 @@ impl std::fmt::Debug for Signer {
     }
 }
 
+/// Why a request was not signed.
+#[derive(Debug, thiserror::Error)]
+pub enum SignError {
+    /// A value cannot stand in a header.
+    #[error("could not sign: {0}")]
+    Value(#[from] InvalidHeaderValue),
+    /// A header that would be signed is not UTF-8.
+    #[error("could not sign: a header is not text")]
+    NotText,
+}
+
 const AMZ_DATE: HeaderName = HeaderName::from_static("x-amz-date");
 
 /// Adds `x-amz-date` and `authorization` to a request that has its `host` already. Every header it has is signed.
 ///
 /// # Errors
-/// When a value cannot stand in a header.
-pub fn sign(
-    signer: &Signer,
-    at: SystemTime,
-    request: &mut Parts,
-    body: &[u8],
-) -> Result<(), InvalidHeaderValue> {
+/// [`SignError`]; the request has no signature then.
+pub fn sign(signer: &Signer, at: SystemTime, request: &mut Parts, body: &[u8]) -> Result<(), SignError> {
     let timestamp = clock::amz_timestamp(at);
     let scope = signer.scope(&timestamp);
     request
@@ -59,7 +65,7 @@ pub fn sign(
         &names,
         &payload_hash,
     )
-    .unwrap_or_default();
+    .ok_or(SignError::NotText)?;
     let signature = signer.signature(&timestamp, &scope, &canonical);
     let value = format!(
         "{ALGORITHM} Credential={}/{scope}, SignedHeaders={}, Signature={signature}",
@@ -73,7 +79,16 @@ pub fn sign(
 }
 
 /// A query string that lets whoever has it GET `path` at `host` until it expires.
-pub fn presign(signer: &Signer, at: SystemTime, valid: Duration, host: &HeaderValue, path: &str) -> String {
+///
+/// # Errors
+/// [`SignError::NotText`] when the host is not.
+pub fn presign(
+    signer: &Signer,
+    at: SystemTime,
+    valid: Duration,
+    host: &HeaderValue,
+    path: &str,
+) -> Result<String, SignError> {
     let timestamp = clock::amz_timestamp(at);
     let scope = signer.scope(&timestamp);
     let credential = canonical::encode(format!("{}/{scope}", signer.access_key_id).as_bytes());
@@ -84,10 +99,10 @@ pub fn presign(signer: &Signer, at: SystemTime, valid: Duration, host: &HeaderVa
     );
     let headers = http::HeaderMap::from_iter([(http::header::HOST, host.clone())]);
     let empty = hex(&Sha256::digest(b""));
-    let canonical =
-        canonical::request(&http::Method::GET, path, &query, &headers, &["host"], &empty).unwrap_or_default();
+    let canonical = canonical::request(&http::Method::GET, path, &query, &headers, &["host"], &empty)
+        .ok_or(SignError::NotText)?;
     let signature = signer.signature(&timestamp, &scope, &canonical);
-    format!("{query}&X-Amz-Signature={signature}")
+    Ok(format!("{query}&X-Amz-Signature={signature}"))
 }
 
 impl Signer {

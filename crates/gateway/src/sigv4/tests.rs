@@ -214,7 +214,8 @@ fn a_link_is_valid_until_it_expires_and_for_nothing_else() {
         Duration::from_secs(60),
         &host,
         "/squall/v1/packages/abc",
-    );
+    )
+    .expect("a host of text");
     let link = |path: &str| {
         let mut head = request(&format!("{path}?{query}"), &[]);
         head.method = http::Method::GET;
@@ -231,4 +232,15 @@ fn a_link_is_valid_until_it_expires_and_for_nothing_else() {
         verify(&link("/squall/v1/packages/abd"), b"", now()),
         Err(SignatureError::Mismatch)
     );
+}
+
+#[test]
+fn what_is_not_text_is_not_signed() {
+    let host = HeaderValue::from_bytes(b"\xff").expect("bytes that a header may hold");
+    let mut head = request("/", &[]);
+    head.headers.insert("x-note", host.clone());
+    let refused = sign(&signer(), now(), &mut head, b"");
+    assert!(matches!(refused, Err(SignError::NotText)), "{refused:?}");
+    assert!(!head.headers.contains_key("authorization"));
+    assert!(presign(&signer(), now(), Duration::from_secs(60), &host, "/").is_err());
 }
