@@ -50,6 +50,13 @@ def test_deploy_prints_what_came_of_it(server, client):
     assert answer.status == 200, answer
 
 
+@pytest.mark.parametrize("kind", ["application/json", "application/x-www-form-urlencoded"])
+def test_the_readmes_curl_is_greeted(server, hello, kind):
+    """`curl -d` calls its body a form, which reaches a function in base64."""
+    answer = wire.send(f"{server.endpoint}/lambda-url/{hello}", "POST", {"Content-Type": kind}, ADA.encode())
+    assert (answer.status, b"Hello, Ada!" in answer.body) == (200, True), answer
+
+
 def test_deploying_again_updates(server, workdir):
     name = fresh_name()
     for word in ("one", "two"):
