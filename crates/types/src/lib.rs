@@ -1,15 +1,18 @@
-//! The nouns that two or more crates share, and the one verb, [`Invoke`].
+//! The nouns that two or more crates share, the one verb, [`Invoke`], and [`Deliver`], by which messages
+//! go sideways between engines that do not know each other.
 //!
 //! Everybody depends on this crate; it depends on nobody.
 //! It does no I/O, starts no tasks and does not know tokio.
 
 mod arn;
+mod deliver;
 mod function;
 mod invocation;
 mod invoke;
 mod name;
 
 pub use arn::Home;
+pub use deliver::{Deliver, DeliverByService, DeliverError, Delivery};
 pub use function::{Code, PrepareError, Revision, RevisionId, RuntimeName, Version};
 pub use invocation::{FunctionError, Invocation, Outcome, Placement, RequestId, Usage};
 pub use invoke::{Invoke, InvokeError, ThrottleReason};
