@@ -13,10 +13,11 @@ mod native;
 mod operation;
 mod reply;
 mod serve;
+mod service;
 pub mod sigv4;
 mod trace;
 mod url;
 
-pub use gateway::{Gateway, GatewayConfig};
+pub use gateway::{Engines, Gateway, GatewayConfig};
 pub use serve::ServeError;
 pub use sigv4::SecretKeys;

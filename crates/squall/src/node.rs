@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::Context;
 use squall_dispatcher::{Dispatcher, DispatcherConfig};
 use squall_gateway::sigv4::Signer;
-use squall_gateway::{Gateway, GatewayConfig, SecretKeys};
+use squall_gateway::{Engines, Gateway, GatewayConfig, SecretKeys};
 use squall_registry::{Limits, Registry};
 use squall_runtime_process::{ProcessConfig, ProcessRuntime};
 use squall_runtime_wasm::{Compiler, WasmConfig, WasmRuntime};
@@ -186,6 +186,7 @@ fn open_gateway(
         registry.clone(),
         Arc::new(dispatcher.clone()),
         logs.clone(),
+        Engines::default(),
         keys,
         signer,
     )

@@ -1,0 +1,115 @@
+//! Which AWS service a request is for, when neither its host nor its path has said so already.
+//!
+//! Called once per request by `Gateway::answer`. It decides on what the client claims; each service then verifies that
+//! claim, since it takes only signatures that are scoped to it.
+
+use http::Request;
+use http::header::AUTHORIZATION;
+use percent_encoding::percent_decode_str;
+
+/// The services that one port answers for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Service {
+    /// Also what nothing else claims: its paths say what they are.
+    Lambda,
+    /// Queues.
+    Sqs,
+    /// EventBridge's buses and rules.
+    Events,
+    /// EventBridge Scheduler.
+    Scheduler,
+}
+
+/// The first that names a service: the signature's scope (of the header or of a presigned query), `X-Amz-Target`, the
+/// path.
+pub(crate) fn of<B>(request: &Request<B>) -> Service {
+    if let Some(scope) = credential(request) {
+        // KEY/DATE/REGION/SERVICE/aws4_request
+        match scope.split('/').nth(3) {
+            Some("sqs") => return Service::Sqs,
+            Some("events") => return Service::Events,
+            Some("scheduler") => return Service::Scheduler,
+            Some("lambda") => return Service::Lambda,
+            _ => {}
+        }
+    }
+    let target = request
+        .headers()
+        .get("x-amz-target")
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or("");
+    if target.starts_with("AmazonSQS.") {
+        return Service::Sqs;
+    }
+    if target.starts_with("AWSEvents.") {
+        return Service::Events;
+    }
+    let path = request.uri().path();
+    if path.starts_with("/schedules") || path.starts_with("/schedule-groups") {
+        return Service::Scheduler;
+    }
+    Service::Lambda
+}
+
+fn credential<B>(request: &Request<B>) -> Option<String> {
+    if let Some(value) = request.headers().get(AUTHORIZATION) {
+        let (_, rest) = value.to_str().ok()?.split_once("Credential=")?;
+        return rest.split([',', ' ']).next().map(str::to_owned);
+    }
+    let pairs = request.uri().query()?.split('&');
+    let value = pairs
+        .filter_map(|pair| pair.split_once('='))
+        .find(|(name, _)| *name == "X-Amz-Credential")
+        .map(|(_, value)| value)?;
+    Some(percent_decode_str(value).decode_utf8_lossy().into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(uri: &str, headers: &[(&str, &str)], expected: Service) {
+        let mut request = http::Request::builder().uri(uri);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(()).expect("a request");
+        assert_eq!(of(&request), expected, "{uri} {headers:?}");
+    }
+
+    #[test]
+    fn the_signature_names_the_service_before_anything_else_does() {
+        let signed = |service: &str| {
+            format!(
+                "AWS4-HMAC-SHA256 Credential=K/20261125/us-east-1/{service}/aws4_request, SignedHeaders=host"
+            )
+        };
+        for (service, expected) in [
+            ("sqs", Service::Sqs),
+            ("events", Service::Events),
+            ("scheduler", Service::Scheduler),
+            ("lambda", Service::Lambda),
+            ("dynamodb", Service::Lambda),
+        ] {
+            check("/", &[("authorization", &signed(service))], expected);
+        }
+        let target = ("x-amz-target", "AmazonSQS.SendMessage");
+        check(
+            "/",
+            &[("authorization", &signed("lambda")), target],
+            Service::Lambda,
+        );
+        check("/", &[target], Service::Sqs);
+        check("/", &[("x-amz-target", "AWSEvents.PutRule")], Service::Events);
+    }
+
+    #[test]
+    fn a_presigned_query_and_a_path_name_it_too() {
+        let query = "/?X-Amz-Credential=K%2F20261125%2Fus-east-1%2Fsqs%2Faws4_request&Action=ListQueues";
+        check(query, &[], Service::Sqs);
+        check("/schedules/one", &[], Service::Scheduler);
+        check("/2015-03-31/functions", &[], Service::Lambda);
+        check("/", &[("authorization", "Credential=")], Service::Lambda);
+    }
+}
