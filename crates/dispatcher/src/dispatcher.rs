@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use squall_registry::{Change, Registry};
-use squall_runtime::Runtime;
+use squall_runtime::{Hosts, Runtime};
 use squall_store::Store;
 use squall_store::logs::LogStore;
-use squall_types::{FunctionRef, Invocation, Invoke, InvokeError, Outcome};
+use squall_types::{Encoding, FunctionRef, Invocation, Invoke, InvokeError, Outcome};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, broadcast};
 use tokio::time::{Instant, timeout};
@@ -43,6 +43,8 @@ pub(crate) struct Inner {
     pub(crate) config: DispatcherConfig,
     pub(crate) resolver: Box<dyn Resolve>,
     pub(crate) runtimes: Arc<[Arc<dyn Runtime>]>,
+    /// Who answers what instances ask while they run an event.
+    pub(crate) hosts: Option<Arc<dyn Hosts>>,
     pub(crate) logs: LogStore,
     pub(crate) queue: Queue,
     /// Held for the length of a decision only: never across an await, never while an instance is dropped.
@@ -97,6 +99,7 @@ impl Inner {
 
 impl Dispatcher {
     /// Opens the queue of accepted events that the store holds. Call it within a tokio runtime.
+    /// Without `hosts` an instance that asks for state gets an error.
     ///
     /// # Errors
     /// When the accepted events cannot be read.
@@ -104,16 +107,18 @@ impl Dispatcher {
         config: DispatcherConfig,
         registry: Registry,
         runtimes: Vec<Arc<dyn Runtime>>,
+        hosts: Option<Arc<dyn Hosts>>,
         store: Arc<dyn Store>,
         logs: LogStore,
     ) -> Result<Self, OpenError> {
-        Self::with_resolver(config, Box::new(registry), runtimes, store, logs).await
+        Self::with_resolver(config, Box::new(registry), runtimes, hosts, store, logs).await
     }
 
     pub(crate) async fn with_resolver(
         config: DispatcherConfig,
         resolver: Box<dyn Resolve>,
         runtimes: Vec<Arc<dyn Runtime>>,
+        hosts: Option<Arc<dyn Hosts>>,
         store: Arc<dyn Store>,
         logs: LogStore,
     ) -> Result<Self, OpenError> {
@@ -129,6 +134,7 @@ impl Dispatcher {
             config,
             resolver,
             runtimes: runtimes.into(),
+            hosts,
             logs,
             state: Mutex::new(state),
             tasks: TaskTracker::new(),
@@ -218,6 +224,10 @@ impl Invoke for Dispatcher {
 
     async fn accept(&self, invocation: Invocation) -> Result<(), InvokeError> {
         check_size(&invocation, self.inner.config.async_payload_bytes_max)?;
+        if invocation.encoding != Encoding::Json {
+            let why = "an accepted event is JSON: its record has no place for another encoding".to_owned();
+            return Err(InvokeError::Platform(why));
+        }
         if self.inner.state().is_closed {
             return Err(InvokeError::ShuttingDown);
         }

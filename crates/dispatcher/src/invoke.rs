@@ -5,9 +5,12 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use bytes::Bytes;
 use squall_registry::Resolved;
-use squall_runtime::{Event, Fault};
-use squall_types::{FunctionError, Invocation, InvokeError, Outcome, Revision, ThrottleReason, Usage};
+use squall_runtime::{End, Event, Fault, Host};
+use squall_types::{
+    Encoding, FunctionError, Invocation, InvokeError, Outcome, Revision, ThrottleReason, Usage,
+};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
 
@@ -157,13 +160,19 @@ async fn send(
     log.precede(init.map(|init| init.lines).unwrap_or_default());
     log.capture
         .line(report::start(invocation.request_id, revision.version));
+    let host = inner
+        .hosts
+        .as_ref()
+        .map(|hosts| hosts.host(&revision, &invocation));
     let event = Event {
         request_id: invocation.request_id,
         payload: invocation.payload,
+        encoding: invocation.encoding,
         deadline: SystemTime::now() + revision.timeout,
         invoked_function_arn: resolved.invoked_arn.to_string(),
         trace_id: invocation.trace_id,
         client_context: invocation.client_context,
+        host: host.clone(),
     };
     let (ended, duration) = wait::wait(inner, worker, &event, &mut log, revision.timeout).await;
     if let Ended::Reply(reply) = &ended {
@@ -178,20 +187,52 @@ async fn send(
         worker.instance.drain(&mut log.capture);
         drop(lease);
     }
-    drop(permit);
+    let mut encoding = Encoding::Json;
     let (result, failure) = match ended {
-        Ended::Reply(reply) => (reply.result, None),
+        Ended::Reply(reply) => {
+            encoding = reply.encoding;
+            (reply.result, None)
+        }
         ended => {
             let failure = failure_of(ended, &event, &revision)?;
             (Err(failure.error.clone()), Some(failure))
         }
     };
+    let (result, session) = end_session(host, result).await;
+    drop(permit);
     let usage = Usage {
         duration,
         init_duration,
         memory_bytes_max,
     };
-    Ok(conclude(log, &event.request_id, &revision, usage, result, failure).await)
+    let mut outcome = conclude(log, &event.request_id, &revision, usage, result, failure).await;
+    if outcome.result.is_ok() {
+        outcome.encoding = encoding;
+    }
+    outcome.session = session;
+    Ok(outcome)
+}
+
+/// Ends the event's state session. An answer whose writes could not be made visible becomes a fault.
+async fn end_session(
+    host: Option<Arc<dyn Host>>,
+    result: Result<Bytes, FunctionError>,
+) -> (Result<Bytes, FunctionError>, Option<Bytes>) {
+    let Some(host) = host else {
+        return (result, None);
+    };
+    let end = if result.is_ok() {
+        End::Answered
+    } else {
+        End::Failed
+    };
+    match host.end(end).await {
+        Ok(context) => (result, context),
+        Err(error) => (
+            result.and_then(|_| Err(FunctionError::new(error.kind, &error.to_string()))),
+            None,
+        ),
+    }
 }
 
 fn open_log(inner: &Inner, revision: &Revision, invocation: &Invocation, stream: Arc<str>) -> InvocationLog {
@@ -234,7 +275,7 @@ async fn conclude(
     request_id: &squall_types::RequestId,
     revision: &Revision,
     usage: Usage,
-    result: Result<bytes::Bytes, FunctionError>,
+    result: Result<Bytes, FunctionError>,
     failure: Option<Failure>,
 ) -> Outcome {
     for line in failure.iter().flat_map(|failure| &failure.lines) {
@@ -246,6 +287,8 @@ async fn conclude(
     Outcome {
         executed_version: revision.version,
         result,
+        encoding: Encoding::Json,
+        session: None,
         log_tail: log.finish().await,
         usage,
     }

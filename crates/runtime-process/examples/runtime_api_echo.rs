@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use squall_runtime::Event;
 use squall_runtime_process::runtime_api::RuntimeApi;
-use squall_types::RequestId;
+use squall_types::{Encoding, RequestId};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -41,6 +41,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             invoked_function_arn: "arn:aws:lambda:us-east-1:000000000000:function:echo".into(),
             trace_id: None,
             client_context: None,
+            encoding: Encoding::Json,
+            host: None,
         };
         match tokio::time::timeout(PATIENCE, api.call(&event)).await?? {
             Ok(body) => println!("{payload} -> {}", String::from_utf8_lossy(&body)),

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant, SystemTime};
 use bytes::Bytes;
 use squall_runtime::{Event, Instance, LogCapture, Runtime};
 use squall_runtime_process::{ProcessConfig, ProcessRuntime};
-use squall_types::{Code, RequestId, Revision, RevisionId, RuntimeName, Version};
+use squall_types::{Code, Encoding, RequestId, Revision, RevisionId, RuntimeName, Version};
 
 const STARTS: usize = 100;
 const FRESH_STARTS: usize = 15;
@@ -124,5 +124,7 @@ fn event() -> Event {
         invoked_function_arn: "arn:aws:lambda:us-east-1:000000000000:function:f".to_owned(),
         trace_id: None,
         client_context: None,
+        encoding: Encoding::Json,
+        host: None,
     }
 }

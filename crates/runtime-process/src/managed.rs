@@ -9,7 +9,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use squall_runtime::{Event, ExitWatch, Fault, Instance, InstanceId, LogCapture, Reply};
-use squall_types::FunctionError;
+use squall_types::{Encoding, FunctionError};
 
 use crate::frame::{self, Channel, Frame};
 use crate::process::Process;
@@ -37,12 +37,16 @@ struct InvokeHeader<'a> {
     trace: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     client_context: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "is_json")]
+    encoding: Encoding,
 }
 
 #[derive(Deserialize, Default)]
 struct AnswerHeader {
     #[serde(default)]
     memory: u64,
+    #[serde(default)]
+    encoding: Encoding,
 }
 
 #[async_trait]
@@ -74,6 +78,7 @@ impl Instance for Managed {
             .await;
         self.header = header;
         let frame = frame?;
+        let answer = answer_header(&frame.header)?;
         let result = match frame.kind {
             frame::RESPONSE => Ok(frame.body.clone()),
             frame::ERROR => Err(FunctionError {
@@ -83,7 +88,8 @@ impl Instance for Managed {
         };
         Ok(Reply {
             result,
-            memory_bytes_max: memory(&frame.header)?,
+            encoding: answer.encoding,
+            memory_bytes_max: answer.memory,
         })
     }
 
@@ -105,6 +111,10 @@ impl Instance for Managed {
     }
 }
 
+fn is_json(encoding: &Encoding) -> bool {
+    *encoding == Encoding::Json
+}
+
 fn write_header(header: &mut Vec<u8>, event: &Event) -> Result<(), Fault> {
     let context = event
         .client_context
@@ -118,17 +128,16 @@ fn write_header(header: &mut Vec<u8>, event: &Event) -> Result<(), Fault> {
         client_context: context
             .transpose()
             .map_err(|error| cannot("send the client context", &error))?,
+        encoding: event.encoding,
     };
     serde_json::to_writer(header, &header_of_event).map_err(|error| cannot("write a header", &error))
 }
 
-fn memory(header: &Bytes) -> Result<u64, Fault> {
+fn answer_header(header: &Bytes) -> Result<AnswerHeader, Fault> {
     if header.is_empty() {
-        return Ok(0);
+        return Ok(AnswerHeader::default());
     }
-    serde_json::from_slice::<AnswerHeader>(header)
-        .map(|header| header.memory)
-        .map_err(|error| cannot("read a header", &error))
+    serde_json::from_slice(header).map_err(|error| cannot("read a header", &error))
 }
 
 fn cannot(what: &str, error: &serde_json::Error) -> Fault {

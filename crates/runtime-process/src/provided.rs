@@ -11,7 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use rustix::process::Pid;
 use squall_runtime::{Event, Exit, ExitWatch, Fault, Instance, InstanceId, LogCapture, Reply};
-use squall_types::FunctionError;
+use squall_types::{Encoding, FunctionError};
 use tokio::sync::watch;
 
 use crate::frame::LogPipe;
@@ -47,6 +47,7 @@ impl Instance for Provided {
         let result = answered(self.api.call(event), &mut self.log, exit, log).await??;
         Ok(Reply {
             result,
+            encoding: Encoding::Json,
             memory_bytes_max: memory_bytes_max(self.process.pid()),
         })
     }

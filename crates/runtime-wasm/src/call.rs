@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use squall_runtime::{Event, Exit, Fault, LogCapture, Reply};
-use squall_types::FunctionError;
+use squall_types::{Encoding, FunctionError};
 use wasmtime::{InstancePre, Store, Trap};
 use wasmtime_wasi::I32Exit;
 use wasmtime_wasi::p2::bindings::CommandPre;
@@ -31,6 +31,7 @@ pub(crate) async fn call(loaded: &Loaded, event: &Event, log: &LogCapture) -> Re
     };
     Ok(Reply {
         result: ended.result?,
+        encoding: Encoding::Json,
         memory_bytes_max: ended.memory_bytes,
     })
 }

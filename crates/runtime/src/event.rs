@@ -1,17 +1,22 @@
 //! What goes into an instance, and what comes out.
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use squall_types::{FunctionError, RequestId};
+use squall_types::{Encoding, FunctionError, RequestId};
+
+use crate::Host;
 
 /// One event as an instance sees it.
 #[derive(Debug, Clone)]
 pub struct Event {
     /// Names the invocation.
     pub request_id: RequestId,
-    /// The JSON document; never empty (`{}` where the caller sent nothing is the gateway's business).
+    /// The event; never empty (`{}` where the caller sent nothing is the gateway's business).
     pub payload: Bytes,
+    /// How the payload is written.
+    pub encoding: Encoding,
     /// When the platform will kill the instance. Functions read it as their remaining time.
     pub deadline: SystemTime,
     /// The ARN as the caller named the function, with the qualifier that it used.
@@ -20,6 +25,8 @@ pub struct Event {
     pub trace_id: Option<String>,
     /// Decoded client context, JSON.
     pub client_context: Option<Bytes>,
+    /// Answers what the instance asks of the platform while it runs the event; `None` where nothing does.
+    pub host: Option<Arc<dyn Host>>,
 }
 
 /// An event that ran to its end inside the instance, which lives on.
@@ -27,6 +34,8 @@ pub struct Event {
 pub struct Reply {
     /// The handler's answer, or the error that it raised.
     pub result: Result<Bytes, FunctionError>,
+    /// How the answer is written; an error is JSON always.
+    pub encoding: Encoding,
     /// The most resident memory that the instance has had, in bytes; 0 when it is not known.
     pub memory_bytes_max: u64,
 }

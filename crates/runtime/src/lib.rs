@@ -9,9 +9,14 @@
 //! ```
 
 mod event;
+mod host;
 mod instance;
 mod log;
 
 pub use event::{Event, Reply};
+pub use host::{
+    End, EndError, Host, HostBody, HostError, HostReply, HostRequest, HostResult, Hosts, Operation, Sealed,
+    VALUE_INLINE_BYTES_MAX,
+};
 pub use instance::{Exit, ExitWatch, Fault, Instance, InstanceId, NotOffered, Runtime, StartError};
 pub use log::{LogCapture, LogLine};

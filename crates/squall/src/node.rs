@@ -162,7 +162,7 @@ async fn open_dispatcher(
         instances_max: args.instances_max,
         ..DispatcherConfig::default()
     };
-    Ok(Dispatcher::open(config, registry.clone(), runtimes.all(), store, logs).await?)
+    Ok(Dispatcher::open(config, registry.clone(), runtimes.all(), None, store, logs).await?)
 }
 
 fn open_gateway(

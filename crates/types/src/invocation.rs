@@ -8,7 +8,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{FunctionRef, Version};
+use crate::{Encoding, FunctionRef, SessionSeed, Version};
 
 /// Names one invocation. Every attempt of an asynchronous event carries the same one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -42,6 +42,8 @@ pub enum Placement {
     /// No preference.
     #[default]
     Anywhere,
+    /// Beside this cache of the functions' state, by its number.
+    Cache(u16),
 }
 
 /// One event for one function.
@@ -51,8 +53,10 @@ pub struct Invocation {
     pub request_id: RequestId,
     /// The function that the caller named.
     pub target: FunctionRef,
-    /// The event: a JSON document. Empty means that the caller sent none.
+    /// The event: a JSON document, unless `encoding` says otherwise. Empty means that the caller sent none.
     pub payload: Bytes,
+    /// How the event is written. What is not JSON comes from another function or from Squall's own clients.
+    pub encoding: Encoding,
     /// The decoded JSON of `X-Amz-Client-Context`.
     pub client_context: Option<Bytes>,
     /// `X-Amzn-Trace-Id`, as received or made.
@@ -61,6 +65,8 @@ pub struct Invocation {
     pub log_tail: bool,
     /// Where it would best run.
     pub placement: Placement,
+    /// The state session that it runs in.
+    pub session: SessionSeed,
 }
 
 impl Invocation {
@@ -70,10 +76,12 @@ impl Invocation {
             request_id: RequestId::random(),
             target,
             payload,
+            encoding: Encoding::Json,
             client_context: None,
             trace_id: None,
             log_tail: false,
             placement: Placement::Anywhere,
+            session: SessionSeed::default(),
         }
     }
 }
@@ -124,8 +132,12 @@ impl Usage {
 pub struct Outcome {
     /// The version that ran: an alias may choose between two.
     pub executed_version: Version,
-    /// The function's answer, a JSON document, or its fault.
+    /// The function's answer, or its fault.
     pub result: Result<Bytes, FunctionError>,
+    /// How the answer is written; a fault is JSON always.
+    pub encoding: Encoding,
+    /// The session's context for whoever goes on with it, where the invocation asked for that.
+    pub session: Option<Bytes>,
     /// The last 4 KiB of the log, where the caller asked for it.
     pub log_tail: Option<Bytes>,
     /// What it cost.

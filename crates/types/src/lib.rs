@@ -10,6 +10,7 @@ mod function;
 mod invocation;
 mod invoke;
 mod name;
+mod session;
 
 pub use arn::Home;
 pub use deliver::{Deliver, DeliverByService, DeliverError, Delivery};
@@ -17,6 +18,7 @@ pub use function::{Code, PrepareError, Revision, RevisionId, RuntimeName, Versio
 pub use invocation::{FunctionError, Invocation, Outcome, Placement, RequestId, Usage};
 pub use invoke::{Invoke, InvokeError, ThrottleReason};
 pub use name::{AliasName, FunctionName, FunctionRef, NameError, Qualifier};
+pub use session::{Encoding, NoEncoding, SessionSeed};
 
 /// Bytes in one mebibyte; Lambda counts memory and storage in these and writes "MB".
 pub const MIB: u64 = 1024 * 1024;

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use squall_types::{FunctionName, FunctionRef, Invocation, Placement, RequestId};
+use squall_types::{Encoding, FunctionName, FunctionRef, Invocation, Placement, RequestId, SessionSeed};
 
 use crate::config::OpenError;
 use crate::log::unix_ms;
@@ -71,6 +71,8 @@ impl Event {
             trace_id: self.trace_id.clone(),
             log_tail: false,
             placement: Placement::Anywhere,
+            encoding: Encoding::Json,
+            session: SessionSeed::default(),
         }
     }
 

@@ -14,8 +14,8 @@ use squall_runtime::{
 use squall_store::logs::{LogConfig, LogQuery, LogStore};
 use squall_store::{Batch, Committed, Entry, Memory, Scan, Space, Store, StoreError};
 use squall_types::{
-    Code, FunctionError, FunctionName, FunctionRef, Home, Invocation, Invoke, InvokeError, Outcome, Revision,
-    RevisionId, RuntimeName, Version,
+    Code, Encoding, FunctionError, FunctionName, FunctionRef, Home, Invocation, Invoke, InvokeError, Outcome,
+    Revision, RevisionId, RuntimeName, Version,
 };
 use tokio::sync::{broadcast, watch};
 use tokio::time::{Instant, sleep};
@@ -238,6 +238,7 @@ impl Instance for FakeInstance {
         self.ledger.answered.fetch_add(1, Ordering::SeqCst);
         Ok(Reply {
             result: result.unwrap_or(Ok(answer)),
+            encoding: Encoding::Json,
             memory_bytes_max: 40 * 1024 * 1024,
         })
     }
@@ -390,7 +391,7 @@ pub(crate) async fn open(config: DispatcherConfig, functions: FakeFunctions, sto
     let logs = LogStore::open(store.clone(), LogConfig::default()).await.unwrap();
     let resolver = Box::new(functions.clone());
     let runtimes: Vec<Arc<dyn Runtime>> = vec![runtime.clone()];
-    let dispatcher = Dispatcher::with_resolver(config, resolver, runtimes, store.clone(), logs.clone());
+    let dispatcher = Dispatcher::with_resolver(config, resolver, runtimes, None, store.clone(), logs.clone());
     let dispatcher = dispatcher.await.unwrap();
     let background = CancellationToken::new();
     let (running, stop) = (dispatcher.clone(), background.clone());

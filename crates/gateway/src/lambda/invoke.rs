@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use serde::de::IgnoredAny;
-use squall_types::{Invocation, Outcome, Placement};
+use squall_types::{Encoding, Invocation, Outcome, Placement, SessionSeed};
 
 use super::{Answer, Call, no_content};
 use crate::error::ApiError;
@@ -38,6 +38,8 @@ impl Call<'_> {
             trace_id: Some(trace::id(&self.head.headers, self.request_id)),
             log_tail,
             placement: Placement::Anywhere,
+            encoding: Encoding::Json,
+            session: SessionSeed::default(),
         };
         match kind {
             "RequestResponse" => Ok(answer(self.gateway.invoke.invoke(invocation).await?)),

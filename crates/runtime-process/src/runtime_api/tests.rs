@@ -2,7 +2,7 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use squall_types::RequestId;
+use squall_types::{Encoding, RequestId};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
@@ -17,6 +17,8 @@ fn event(payload: &'static str) -> Event {
         invoked_function_arn: "arn:aws:lambda:us-east-1:000000000000:function:f".into(),
         trace_id: Some("Root=1-2-3".into()),
         client_context: Some("{\n  \"client\": {}\n}".into()),
+        encoding: Encoding::Json,
+        host: None,
     }
 }
 

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use serde_json::Value;
 use squall_runtime::{Event, Fault, Instance, LogCapture, Reply, Runtime};
 use squall_runtime_process::{ProcessConfig, ProcessRuntime};
-use squall_types::{Code, RequestId, Revision, RevisionId, RuntimeName, Version};
+use squall_types::{Code, Encoding, RequestId, Revision, RevisionId, RuntimeName, Version};
 use tempfile::TempDir;
 
 pub(crate) struct Host {
@@ -115,6 +115,8 @@ pub(crate) fn event(payload: &str) -> Event {
         client_context: Some(Bytes::from_static(
             br#"{"client":{"app_title":"shop"},"custom":{"a":1}}"#,
         )),
+        encoding: Encoding::Json,
+        host: None,
     }
 }
 

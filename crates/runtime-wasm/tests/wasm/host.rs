@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use squall_runtime::{Event, Fault, Instance, LogCapture, Reply, Runtime};
 use squall_runtime_wasm::{Compiler, WasmConfig, WasmRuntime};
-use squall_types::{Code, PrepareError, RequestId, Revision, RevisionId, RuntimeName, Version};
+use squall_types::{Code, Encoding, PrepareError, RequestId, Revision, RevisionId, RuntimeName, Version};
 
 pub(crate) struct World {
     pub(crate) runtime: WasmRuntime,
@@ -102,6 +102,8 @@ pub(crate) fn event(payload: &'static str) -> Event {
         invoked_function_arn: "arn:aws:lambda:us-east-1:000000000000:function:guest".to_owned(),
         trace_id: None,
         client_context: None,
+        encoding: Encoding::Json,
+        host: None,
     }
 }
 
