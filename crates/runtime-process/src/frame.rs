@@ -5,30 +5,45 @@
 //! While it waits, the channel reads the log, so a function that writes much never blocks;
 //! once an answer is there, it takes all that was written before it.
 
-use std::io::{self, IoSlice};
-use std::os::fd::OwnedFd;
+use std::collections::VecDeque;
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdStream;
+use std::sync::Arc;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags,
+};
 use rustix::pipe::PipeFlags;
-use squall_runtime::{Exit, ExitWatch, Fault, LogCapture};
+use squall_runtime::{Exit, ExitWatch, Fault, Host, LogCapture};
+use tokio::io::Interest;
 use tokio::net::UnixStream;
 use tokio::net::unix::pipe;
 
+use crate::host_call::{self, Answer, Calls};
 use crate::process::ended;
 
 pub(crate) const INIT: u8 = 1;
 pub(crate) const INVOKE: u8 = 2;
+pub(crate) const HOST_REPLY: u8 = 3;
 pub(crate) const READY: u8 = 129;
 pub(crate) const INIT_ERROR: u8 = 130;
 pub(crate) const RESPONSE: u8 = 131;
 pub(crate) const ERROR: u8 = 132;
+pub(crate) const HOST_CALL: u8 = 133;
 
 const HEAD_BYTES: usize = 9;
 const READ_BYTES: usize = 16 * 1024;
 const LOG_BYTES: usize = 16 * 1024;
 /// Room for a frame's head and header beside the largest body.
 const HEADER_BYTES_MAX: usize = 64 * 1024;
+/// The largest value in a frame, from an instance that cannot send files.
+const CALL_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Files that came and whose frame has not been read yet.
+const FILES_MAX: usize = 16;
 /// The most that a pipe holds: what was written before an answer is never more.
 const PIPE_BYTES_MAX: usize = 1024 * 1024;
 
@@ -108,6 +123,11 @@ pub(crate) struct Channel {
     pub(crate) log: LogPipe,
     exit: ExitWatch,
     received: BytesMut,
+    /// Bytes of the present frame that have not come yet; 0 while its length is not known.
+    missing: usize,
+    /// Files that came with frames that have not been taken yet, in their order.
+    files: VecDeque<OwnedFd>,
+    piece: Box<[u8]>,
     body_bytes_max: usize,
 }
 
@@ -141,22 +161,72 @@ impl Channel {
             log: near.log,
             exit,
             received: BytesMut::with_capacity(READ_BYTES),
+            missing: 0,
+            files: VecDeque::new(),
+            piece: vec![0; READ_BYTES].into_boxed_slice(),
             body_bytes_max,
         }
     }
 
-    /// Sends a frame and waits for the next one. Not for use again after it was dropped or failed.
+    /// Sends a frame and waits for the next one, answering what the instance asks meanwhile.
+    /// Not for use again after it was dropped or failed.
     pub(crate) async fn call(
         &mut self,
         kind: u8,
         header: &[u8],
         body: &[u8],
+        host: Option<Arc<dyn Host>>,
         log: &mut LogCapture,
     ) -> Result<Frame, Fault> {
         self.send(kind, header, body, log).await?;
-        let frame = self.receive(log).await?;
-        self.log.drain(log);
-        Ok(frame)
+        let mut calls = Calls::new(host);
+        loop {
+            let frame = self.receive(&mut calls, log).await?;
+            if frame.kind != HOST_CALL {
+                self.log.drain(log);
+                return Ok(frame);
+            }
+            let file = match host_call::brings_file(&frame.header) {
+                true => self.files.pop_front(),
+                false => None,
+            };
+            calls.begin(frame, file)?;
+            while let Some(answer) = calls.ready() {
+                self.reply(&answer, log).await?;
+            }
+        }
+    }
+
+    /// Sends an answer. Goes on reading meanwhile: the instance may be in the middle of asking, and not read.
+    async fn reply(&mut self, answer: &Answer, log: &mut LogCapture) -> Result<(), Fault> {
+        let head = head(HOST_REPLY, answer.header.len(), answer.body.len())?;
+        let mut rest = head.chain(&answer.header[..]).chain(&answer.body[..]);
+        let mut files: Vec<BorrowedFd<'_>> = answer.files().collect();
+        while rest.has_remaining() {
+            let mut slices = [IoSlice::new(&[]); 3];
+            let count = rest.chunks_vectored(&mut slices);
+            let sent = self.socket.try_io(Interest::WRITABLE, || {
+                send_with(&self.socket, &slices[..count], &files)
+            });
+            match sent {
+                Ok(written) => {
+                    files.clear();
+                    rest.advance(written);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    let may_read = self.received.len() <= CALL_BYTES_MAX;
+                    tokio::select! {
+                        _ = self.socket.writable() => {}
+                        _ = self.socket.readable(), if may_read => { let _ = self.read(); }
+                        () = self.log.pump(log) => {}
+                        exit = ended(&mut self.exit) => return Err(self.gone(exit, log)),
+                    }
+                }
+                // Its end, or whatever it said before, is found when reading.
+                Err(_) => return Ok(()),
+            }
+        }
+        Ok(())
     }
 
     async fn send(
@@ -187,13 +257,13 @@ impl Channel {
         Ok(())
     }
 
-    async fn receive(&mut self, log: &mut LogCapture) -> Result<Frame, Fault> {
+    async fn receive(&mut self, calls: &mut Calls, log: &mut LogCapture) -> Result<Frame, Fault> {
         let mut exited = None;
         loop {
             if let Some(frame) = self.parse()? {
                 return Ok(frame);
             }
-            match self.socket.try_read_buf(&mut self.received) {
+            match self.read() {
                 Ok(0) => return Err(self.closed(log).await),
                 Ok(_) => continue,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -205,10 +275,29 @@ impl Channel {
             tokio::select! {
                 biased;
                 _ = self.socket.readable() => {}
+                answer = calls.next() => self.reply(&answer, log).await?,
                 () = self.log.pump(log) => {}
                 exit = ended(&mut self.exit) => exited = Some(exit),
             }
         }
+    }
+
+    /// Reads what is there. Files come with the first bytes of a frame, so what is read past those of the present
+    /// frame is read with care.
+    fn read(&mut self) -> io::Result<usize> {
+        if self.missing > 0 {
+            let count = self
+                .socket
+                .try_read_buf(&mut (&mut self.received).limit(self.missing))?;
+            self.missing -= count;
+            return Ok(count);
+        }
+        let (piece, files) = (&mut self.piece, &mut self.files);
+        let count = self
+            .socket
+            .try_io(Interest::READABLE, || receive_with(&self.socket, piece, files))?;
+        self.received.extend_from_slice(&self.piece[..count]);
+        Ok(count)
     }
 
     /// The process has ended, so what it sent is in the socket already: its last frame, or none.
@@ -262,18 +351,27 @@ impl Channel {
                 "a frame of {length} bytes with a header of {header_bytes} bytes"
             )));
         }
+        if self.files.len() > FILES_MAX {
+            return Err(Fault::Protocol("it sent files that belong to no call".to_owned()));
+        }
         let body_bytes = length - 5 - header_bytes;
-        if body_bytes > self.body_bytes_max {
+        let bytes_max = match kind {
+            HOST_CALL => CALL_BYTES_MAX,
+            _ => self.body_bytes_max,
+        };
+        if body_bytes > bytes_max {
             return Err(Fault::ResponseTooLarge {
                 bytes: body_bytes,
-                bytes_max: self.body_bytes_max,
+                bytes_max,
             });
         }
         let whole = 4 + length;
         if self.received.len() < whole {
-            self.received.reserve(whole - self.received.len());
+            self.missing = whole - self.received.len();
+            self.received.reserve(self.missing);
             return Ok(None);
         }
+        self.missing = 0;
         let mut frame = self.received.split_to(whole).freeze();
         frame.advance(HEAD_BYTES);
         let header = frame.split_to(header_bytes);
@@ -287,6 +385,37 @@ impl Channel {
 
 /// How long a process may live on after its socket was closed.
 const CLOSED_WAIT_MAX: std::time::Duration = std::time::Duration::from_secs(1);
+
+fn send_with(socket: &UnixStream, slices: &[IoSlice<'_>], files: &[BorrowedFd<'_>]) -> io::Result<usize> {
+    if files.is_empty() {
+        return Ok(rustix::io::writev(socket, slices)?);
+    }
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(host_call::KEYS_MAX))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    if !ancillary.push(SendAncillaryMessage::ScmRights(files)) {
+        return Err(io::Error::other("more files than a frame carries"));
+    }
+    Ok(rustix::net::sendmsg(
+        socket,
+        slices,
+        &mut ancillary,
+        SendFlags::NOSIGNAL,
+    )?)
+}
+
+fn receive_with(socket: &UnixStream, piece: &mut [u8], files: &mut VecDeque<OwnedFd>) -> io::Result<usize> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let mut slices = [IoSliceMut::new(piece)];
+    let flags = RecvFlags::CMSG_CLOEXEC;
+    let received = rustix::net::recvmsg(socket.as_fd(), &mut slices, &mut ancillary, flags)?;
+    for part in ancillary.drain() {
+        if let RecvAncillaryMessage::ScmRights(descriptors) = part {
+            files.extend(descriptors);
+        }
+    }
+    Ok(received.bytes)
+}
 
 fn head(
     kind: u8,

@@ -7,6 +7,7 @@
 mod config;
 mod environment;
 mod frame;
+mod host_call;
 mod interpreter;
 mod managed;
 mod node;

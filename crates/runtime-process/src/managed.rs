@@ -60,7 +60,7 @@ impl Instance for Managed {
             log.line(notice);
         }
         let init = std::mem::take(&mut self.init);
-        let frame = self.channel.call(frame::INIT, &init, b"", log).await?;
+        let frame = self.channel.call(frame::INIT, &init, b"", None, log).await?;
         match frame.kind {
             frame::READY => Ok(()),
             frame::INIT_ERROR => Err(Fault::Init(FunctionError { body: frame.body })),
@@ -74,7 +74,7 @@ impl Instance for Managed {
         write_header(&mut header, event)?;
         let frame = self
             .channel
-            .call(frame::INVOKE, &header, &event.payload, log)
+            .call(frame::INVOKE, &header, &event.payload, event.host.clone(), log)
             .await;
         self.header = header;
         let frame = frame?;

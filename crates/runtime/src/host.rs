@@ -58,7 +58,7 @@ pub enum Operation {
     Delete = 3,
     /// Keys in order; `arguments`: `prefix`, `after`, `limit`.
     List = 4,
-    /// Several values at once; `arguments`: `keys`. The answer's body has them one after another.
+    /// The values of `keys`, at once.
     GetMany = 5,
     /// Changes or reads a value of another lattice than the register; `arguments`: `method` and what it takes.
     Lattice = 6,
@@ -114,12 +114,16 @@ pub struct HostRequest {
     pub key: Bytes,
     /// The version of the value that the instance holds already; 0 for none.
     pub held: u64,
+    /// For `GetMany`: the keys, each with what is held of it.
+    pub keys: Vec<(Bytes, u64)>,
     /// What else there is to say: a JSON document, or nothing.
     pub arguments: Bytes,
     /// How the body is written.
     pub encoding: Encoding,
     /// A value or a message.
     pub body: HostBody,
+    /// Whether the instance can take a large value as a file of memory.
+    pub takes_files: bool,
 }
 
 impl HostRequest {
@@ -131,9 +135,11 @@ impl HostRequest {
             bucket,
             key,
             held: 0,
+            keys: Vec::new(),
             arguments: Bytes::new(),
             encoding: Encoding::Json,
             body: HostBody::Bytes(Bytes::new()),
+            takes_files: false,
         }
     }
 }
@@ -171,6 +177,8 @@ pub enum HostReply {
         /// The content.
         body: HostBody,
     },
+    /// One answer for each key that was asked for.
+    Many(Vec<HostReply>),
     /// The key has the value that the instance holds already.
     Same,
     /// There is no such key, or no message came.

@@ -15,14 +15,29 @@ use squall_types::{MIB, Revision};
 use crate::process::Launch;
 use crate::sandbox::{SOCKET_FD, Walls};
 
-const SOURCES: [(&str, &str); 7] = [
+macro_rules! sdk {
+    ($name:literal) => {
+        include_str!(concat!("../../../../sdk/python/squall/", $name))
+    };
+}
+
+const SOURCES: [(&str, &str); 15] = [
     ("squall_context.py", include_str!("runtime/squall_context.py")),
     ("squall_frames.py", include_str!("runtime/squall_frames.py")),
+    ("squall_host.py", include_str!("runtime/squall_host.py")),
     ("squall_main.py", include_str!("runtime/squall_main.py")),
     ("squall_marshal.py", include_str!("runtime/squall_marshal.py")),
     ("squall_preload.py", include_str!("runtime/squall_preload.py")),
     ("squall_serve.py", include_str!("runtime/squall_serve.py")),
     ("squall_zygote.py", include_str!("runtime/squall_zygote.py")),
+    // What functions import.
+    ("library/squall/__init__.py", sdk!("__init__.py")),
+    ("library/squall/buckets.py", sdk!("buckets.py")),
+    ("library/squall/errors.py", sdk!("errors.py")),
+    ("library/squall/instance.py", sdk!("instance.py")),
+    ("library/squall/lattices.py", sdk!("lattices.py")),
+    ("library/squall/messages.py", sdk!("messages.py")),
+    ("library/squall/values.py", sdk!("values.py")),
 ];
 
 /// Private memory that the interpreter may have beside what the function's memory size says:
@@ -34,7 +49,7 @@ pub(crate) const OPEN_FILES_MAX: u64 = 1024;
 /// Writes the runtime's source below the run folder and returns where.
 pub(crate) fn write_runtime(run_dir: &Path) -> io::Result<PathBuf> {
     let dir = run_dir.join("python");
-    std::fs::create_dir_all(&dir)?;
+    std::fs::create_dir_all(dir.join("library/squall"))?;
     for (name, text) in SOURCES {
         std::fs::write(dir.join(name), text)?;
     }

@@ -14,6 +14,7 @@ import time
 import traceback
 
 import squall_frames as frames
+import squall_host
 from squall_context import LambdaContext
 from squall_marshal import Encoder
 
@@ -93,6 +94,7 @@ def serve(channel):
     except Exception:
         _refuse_init(channel, _raised(""))
     channel.send(frames.READY, _used())
+    squall_host.attach(channel)
     _answer_events(channel, handler, init.get("response_bytes_max", _RESPONSE_BYTES_MAX))
 
 
@@ -106,7 +108,7 @@ def _answer_events(channel, handler, response_bytes_max):
         invoke = json.loads(header)
         _request_id = invoke["id"]
         _set_trace(invoke.get("trace"))
-        result, error = _run(handler, invoke, body, encoder)
+        result, encoding, error = _run(handler, invoke, body, encoder)
         if error is None and len(result) > response_bytes_max:
             error = {
                 "errorMessage": "Response payload size exceeded maximum allowed payload size "
@@ -117,9 +119,9 @@ def _answer_events(channel, handler, response_bytes_max):
             _log_error(error)
         _flush()
         if error is None:
-            channel.send(frames.RESPONSE, _used(), result)
+            channel.answer(frames.RESPONSE, _used(encoding), result)
         else:
-            channel.send(frames.ERROR, _used(), _bounded(error, response_bytes_max))
+            channel.answer(frames.ERROR, _used(), _bounded(error, response_bytes_max))
 
 
 def _run(handler, invoke, body, encoder):
@@ -130,15 +132,19 @@ def _run(handler, invoke, body, encoder):
             invoke["deadline_ms"],
             invoke["arn"],
         )
-        answer = handler(_event(body), context)
-        return _marshal(answer, encoder), None
+        answer = handler(_event(body, invoke.get("encoding")), context)
+        if isinstance(answer, squall_host.Payload):
+            return answer.data, answer.encoding, None
+        return _marshal(answer, encoder), None, None
     except Refused as refused:
-        return None, _error(refused.message, refused.error_type, refused.trace, invoke["id"])
+        return None, None, _error(refused.message, refused.error_type, refused.trace, invoke["id"])
     except Exception:
-        return None, _raised(invoke["id"])
+        return None, None, _raised(invoke["id"])
 
 
-def _event(body):
+def _event(body, encoding):
+    if encoding is not None:
+        return squall_host.Payload(body, encoding)
     try:
         return json.loads(body)
     except Exception as error:
@@ -237,8 +243,10 @@ def set_up_path(task_root):
     """The function's code, its layers, then what the interpreter brings."""
     opt = "/opt/python"
     layers = "{}/lib/python{}.{}/site-packages".format(opt, *sys.version_info[:2])
-    own = [path for path in sys.path if path not in (_HERE, task_root, layers, opt, "")]
-    sys.path[:] = [task_root, layers, opt] + own
+    # The package `squall` comes last: a function may bring another version of it.
+    library = os.path.join(_HERE, "library")
+    own = [path for path in sys.path if path not in (_HERE, library, task_root, layers, opt, "")]
+    sys.path[:] = [task_root, layers, opt] + own + [library]
 
 
 def _set_up_output():
@@ -275,5 +283,8 @@ def _flush():
             pass
 
 
-def _used():
-    return b'{"memory":%d}' % (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+def _used(encoding=None):
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    if encoding is None:
+        return b'{"memory":%d}' % memory
+    return b'{"memory":%d,"encoding":"%s"}' % (memory, encoding.encode())
