@@ -71,6 +71,14 @@ impl ApiError {
         Self::new(StatusCode::NOT_FOUND, "ResourceNotFoundException", message)
     }
 
+    /// A bound was reached; the call may be tried again.
+    pub(crate) fn throttled(message: impl Into<String>) -> Self {
+        Self {
+            retry_after: Some(Duration::from_secs(1)),
+            ..Self::new(StatusCode::TOO_MANY_REQUESTS, "TooManyRequestsException", message)
+        }
+    }
+
     /// Our own fault: the details are for the log, where this writes them, once.
     pub(crate) fn platform(details: impl std::fmt::Display) -> Self {
         tracing::error!(%details, "could not answer a request");

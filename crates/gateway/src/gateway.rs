@@ -8,6 +8,7 @@ use hyper::body::Incoming;
 use squall_registry::Registry;
 use squall_store::logs::LogStore;
 use squall_types::{Home, Invoke};
+use squall_workflow::dag::Dags;
 use tokio_util::sync::CancellationToken;
 
 use crate::body::Room;
@@ -40,7 +41,10 @@ impl GatewayConfig {
 
 /// The engines behind the services beside Lambda. Each service's module adds its own.
 #[derive(Clone, Default)]
-pub struct Engines {}
+pub struct Engines {
+    /// Compositions of functions.
+    pub dags: Option<Dags>,
+}
 
 /// The HTTP edge of one server.
 pub struct Gateway {
@@ -49,7 +53,6 @@ pub struct Gateway {
     pub(crate) invoke: Arc<dyn Invoke>,
     pub(crate) logs: LogStore,
     /// What the services beside Lambda speak for.
-    #[expect(dead_code, reason = "the first service that has an engine reads it")]
     pub(crate) engines: Engines,
     pub(crate) verifier: Verifier,
     /// Signs links to code packages.

@@ -1,5 +1,7 @@
 //! `/squall/v1/…`: what Lambda has no name for. Health is open; everything else is signed.
 
+mod calls;
+mod dags;
 mod logs;
 
 use std::sync::Arc;
@@ -13,7 +15,6 @@ use crate::error::ApiError;
 use crate::gateway::Gateway;
 use crate::reply::{self, Body};
 
-/// None of these requests has a body to speak of.
 const REQUEST_BYTES_MAX: usize = 64 * 1024;
 const SERVICES: &[&str] = &["lambda", "squall"];
 
@@ -25,13 +26,24 @@ pub(crate) async fn serve(gateway: &Arc<Gateway>, request: Request<Incoming>) ->
         return reply::json(StatusCode::OK, &json!({ "status": "ok" }));
     }
     let too_large = || ApiError::validation("the request has a body that is too large");
-    if let Err(error) = authenticate(gateway, &head, body, SERVICES, REQUEST_BYTES_MAX, too_large).await {
-        return error.into_response();
-    }
     let segments: Vec<&str> = path.split('/').collect();
+    let bytes_max = request_bytes_max(&segments);
+    let authentic = match authenticate(gateway, &head, body, SERVICES, bytes_max, too_large).await {
+        Ok(authentic) => authentic,
+        Err(error) => return error.into_response(),
+    };
+    let body = authentic.body;
     let answer = match (&head.method, segments.as_slice()) {
         (&Method::GET, ["functions", name, "logs"]) => logs::serve(gateway, name, head.uri.query()).await,
         (&Method::GET, ["packages", sha256_hex]) => package(gateway, sha256_hex).await,
+        (&Method::GET, ["dags"]) => dags::serve(gateway, &head.method, None, body).await,
+        (&Method::GET | &Method::PUT | &Method::DELETE, ["dags", name]) => {
+            dags::serve(gateway, &head.method, Some(name), body).await
+        }
+        (&Method::POST, ["dags", name, "runs"]) => calls::run_dag(gateway, &head, name, body).await,
+        (&Method::POST, ["calls", name]) => calls::call_function(gateway, &head, name, body).await,
+        (&Method::GET, ["runs"]) => calls::runs(gateway),
+        (&Method::GET | &Method::DELETE, ["runs", id]) => calls::run(gateway, &head, id).await,
         (method, _) => {
             let asked = format!("nothing answers {method} {}", head.uri.path());
             Err(ApiError::new(
@@ -42,6 +54,15 @@ pub(crate) async fn serve(gateway: &Arc<Gateway>, request: Request<Incoming>) ->
         }
     };
     answer.unwrap_or_else(ApiError::into_response)
+}
+
+/// Most requests have no body to speak of.
+fn request_bytes_max(segments: &[&str]) -> usize {
+    match segments {
+        ["dags", _, "runs"] | ["calls", _] => calls::REQUEST_BYTES_MAX,
+        ["dags", _] => dags::REQUEST_BYTES_MAX,
+        _ => REQUEST_BYTES_MAX,
+    }
 }
 
 /// A function's package, as it was uploaded.

@@ -18,7 +18,9 @@ use squall_runtime_wasm::{Compiler, WasmConfig, WasmRuntime};
 use squall_store::logs::{LogConfig, LogStore};
 use squall_store::{Embedded, EmbeddedConfig, Store};
 use squall_types::{Home, MIB};
+use squall_workflow::dag::{self, Dags, NoState};
 use tokio::net::TcpListener;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::commands;
@@ -59,14 +61,22 @@ pub(crate) async fn run(args: UpArgs) -> anyhow::Result<()> {
     let runtimes = open_runtimes(&home, &data_dir)?;
     let registry = open_registry(&args, home.clone(), &data_dir, store.clone(), &runtimes).await?;
     let dispatcher = open_dispatcher(&args, &registry, &runtimes, store.clone(), logs.clone()).await?;
-    let gateway = open_gateway(&credentials, home, address, &registry, &dispatcher, &logs);
+    let dags = open_dags(&dispatcher, store.clone()).await?;
+    let engines = Engines {
+        dags: Some(dags.clone()),
+    };
+    let gateway = open_gateway(
+        &credentials,
+        home,
+        address,
+        &registry,
+        &dispatcher,
+        &logs,
+        engines,
+    );
 
     let background = CancellationToken::new();
-    let dispatching = tokio::spawn({
-        let (dispatcher, background) = (dispatcher.clone(), background.clone());
-        async move { dispatcher.run(background).await }
-    });
-    let housekeeping = tokio::spawn(keep_house(logs.clone(), registry.clone(), background.clone()));
+    let working = work_in_background(&dispatcher, &dags, &logs, &registry, &background);
     let mut serving = tokio::spawn(gateway.serve(listener, stop.clone()));
     let announced = Endpoint::announce(&data_dir, address)?;
     greet(address, &args.data_dir, &credentials);
@@ -83,14 +93,9 @@ pub(crate) async fn run(args: UpArgs) -> anyhow::Result<()> {
         ended.context("the gateway panicked")??;
         anyhow::bail!("the gateway stopped serving");
     }
-    tracing::info!(timeout = ?args.drain_timeout, "draining: running invocations may finish; a second signal exits");
-    dispatcher.drain(args.drain_timeout).await;
-    if tokio::time::timeout(args.drain_timeout, serving).await.is_err() {
-        tracing::info!("some clients did not take their answers in time");
-    }
+    drain(&args, &dispatcher, &dags, serving).await;
     background.cancel();
-    dispatching.await.context("the dispatcher panicked")?;
-    housekeeping.await.context("the housekeeping panicked")?;
+    working.join_all().await;
     // Before the registry settles: what is being compiled is left for the next start.
     runtimes.shutdown().await;
     registry.settled().await;
@@ -98,6 +103,40 @@ pub(crate) async fn run(args: UpArgs) -> anyhow::Result<()> {
     embedded.close().await?;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// What happens beside requests, until `stop`. An engine with work of its own adds it here.
+fn work_in_background(
+    dispatcher: &Dispatcher,
+    dags: &Dags,
+    logs: &LogStore,
+    registry: &Registry,
+    stop: &CancellationToken,
+) -> JoinSet<()> {
+    let mut working = JoinSet::new();
+    let (engine, until) = (dispatcher.clone(), stop.clone());
+    working.spawn(async move { engine.run(until).await });
+    let (engine, until) = (dags.clone(), stop.clone());
+    working.spawn(async move { engine.run(until).await });
+    working.spawn(keep_house(logs.clone(), registry.clone(), stop.clone()));
+    working
+}
+
+/// No new work, and an end to what runs: first the functions, then those who wait for them.
+async fn drain<T>(args: &UpArgs, dispatcher: &Dispatcher, dags: &Dags, serving: JoinHandle<T>) {
+    let timeout = args.drain_timeout;
+    tracing::info!(
+        ?timeout,
+        "draining: running invocations may finish; a second signal exits"
+    );
+    dispatcher.drain(timeout).await;
+    // The dispatcher has told every run that it is over; recorded runs go on at the next start.
+    if tokio::time::timeout(timeout, dags.drain()).await.is_err() {
+        tracing::warn!("some runs of DAGs did not stop in time");
+    }
+    if tokio::time::timeout(timeout, serving).await.is_err() {
+        tracing::info!("some clients did not take their answers in time");
+    }
 }
 
 /// Makes the folder where it is not there, readable by its owner only: it holds keys and code.
@@ -165,6 +204,11 @@ async fn open_dispatcher(
     Ok(Dispatcher::open(config, registry.clone(), runtimes.all(), None, store, logs).await?)
 }
 
+async fn open_dags(dispatcher: &Dispatcher, store: Arc<dyn Store>) -> anyhow::Result<Dags> {
+    let invoke = Arc::new(dispatcher.clone());
+    Ok(Dags::open(store, invoke, Arc::new(NoState), dag::Config::default()).await?)
+}
+
 fn open_gateway(
     credentials: &Credentials,
     home: Home,
@@ -172,6 +216,7 @@ fn open_gateway(
     registry: &Registry,
     dispatcher: &Dispatcher,
     logs: &LogStore,
+    engines: Engines,
 ) -> Gateway {
     let keys = SecretKeys::one(&credentials.access_key_id, &credentials.secret_access_key);
     let signer = Signer {
@@ -186,7 +231,7 @@ fn open_gateway(
         registry.clone(),
         Arc::new(dispatcher.clone()),
         logs.clone(),
-        Engines::default(),
+        engines,
         keys,
         signer,
     )

@@ -1,0 +1,81 @@
+//! DAGs: `/squall/v1/dags` and `/squall/v1/dags/NAME`. Their runs are in `calls`.
+
+use bytes::Bytes;
+use http::{Method, Response, StatusCode};
+use serde::Serialize;
+use squall_workflow::dag::{DagError, Node, Spec, Topology};
+
+use super::calls::decoded;
+use crate::error::ApiError;
+use crate::gateway::Gateway;
+use crate::reply::{self, Body};
+
+/// A DAG of the most functions and edges, with long names.
+pub(super) const REQUEST_BYTES_MAX: usize = 1024 * 1024;
+
+#[derive(Serialize)]
+struct DagShape<'a> {
+    name: &'a str,
+    functions: &'a [Node],
+    edges: &'a [(String, String)],
+}
+
+impl<'a> DagShape<'a> {
+    fn of(name: &'a str, dag: &'a Topology) -> Self {
+        Self {
+            name,
+            functions: &dag.spec.functions,
+            edges: &dag.spec.edges,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct DagsShape<'a> {
+    dags: Vec<DagShape<'a>>,
+}
+
+/// Answers for all DAGs, or for the one of a name.
+pub(super) async fn serve(
+    gateway: &Gateway,
+    method: &Method,
+    name: Option<&str>,
+    body: Bytes,
+) -> Result<Response<Body>, ApiError> {
+    let dags = super::calls::engine(gateway)?;
+    let Some(name) = name.map(decoded) else {
+        let all = dags.all();
+        let dags = all.iter().map(|(name, dag)| DagShape::of(name, dag)).collect();
+        return Ok(reply::json(StatusCode::OK, &DagsShape { dags }));
+    };
+    match *method {
+        Method::PUT => {
+            let spec: Spec = serde_json::from_slice(&body)
+                .map_err(|error| ApiError::validation(format!("the body is not a DAG: {error}")))?;
+            let dag = dags.register(&name, spec).await?;
+            Ok(reply::json(StatusCode::OK, &DagShape::of(&name, &dag)))
+        }
+        Method::DELETE => {
+            dags.delete(&name).await?;
+            Ok(reply::plain(StatusCode::NO_CONTENT, Bytes::new()))
+        }
+        _ => {
+            let dag = dags.get(&name)?;
+            Ok(reply::json(StatusCode::OK, &DagShape::of(&name, &dag)))
+        }
+    }
+}
+
+impl From<DagError> for ApiError {
+    fn from(error: DagError) -> Self {
+        let text = error.to_string();
+        match error {
+            DagError::NotFound(_) => Self::not_found(text),
+            DagError::Topology(_) | DagError::Invalid(_) => Self::validation(text),
+            DagError::Throttled(_) => Self::throttled(text),
+            DagError::Exists(_) => Self::new(StatusCode::CONFLICT, "ResourceConflictException", text),
+            DagError::ShuttingDown => squall_types::InvokeError::ShuttingDown.into(),
+            DagError::Store(_) | DagError::Record { .. } => Self::platform(text),
+        }
+    }
+}
