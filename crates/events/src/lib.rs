@@ -1,2 +1,4 @@
 //! Events that do not come as a call: messages of queues, schedules, buses and changes of state, and the mappings that
 //! bring each to its function. It calls `types::Invoke` and does not know who implements it.
+
+pub mod pattern;

@@ -1,0 +1,53 @@
+//! Queues as targets of destinations, dead-letter configurations and rules.
+
+use async_trait::async_trait;
+use squall_types::{Deliver, DeliverError, Delivery};
+
+use super::message::{AttributeValue, MessageAttribute, NewMessage};
+use super::{QueueError, Queues};
+
+/// Who sends what nobody's key has sent.
+const SENDER: &str = "squall";
+
+#[async_trait]
+impl Deliver for Queues {
+    fn check(&self, arn: &str) -> Result<(), DeliverError> {
+        let absent = || DeliverError::NotFound(arn.to_owned());
+        let name = self.0.name_in(arn).ok_or_else(absent)?;
+        self.find(name).map_err(|_| absent())?;
+        if name.ends_with(".fifo") {
+            return Err(DeliverError::Unsupported(format!("{arn} (a FIFO queue)")));
+        }
+        Ok(())
+    }
+
+    async fn deliver(&self, arn: &str, message: Delivery) -> Result<(), DeliverError> {
+        self.check(arn)?;
+        let name = self
+            .0
+            .name_in(arn)
+            .ok_or_else(|| DeliverError::NotFound(arn.to_owned()))?;
+        let body = String::from_utf8(message.body.to_vec())
+            .map_err(|_| DeliverError::Refused("its body is not text".to_owned()))?;
+        let attributes = message.attributes.into_iter().map(|(name, text)| {
+            let attribute = MessageAttribute {
+                data_type: "String".to_owned(),
+                value: AttributeValue::Text(text),
+            };
+            (name, attribute)
+        });
+        let message = NewMessage {
+            body,
+            attributes: attributes.collect(),
+            ..NewMessage::default()
+        };
+        match self.send(name, message, SENDER).await {
+            Ok(_) => Ok(()),
+            Err(QueueError::NoSuchQueue) => Err(DeliverError::NotFound(arn.to_owned())),
+            Err(error @ (QueueError::Store(_) | QueueError::OverLimit(_))) => {
+                Err(DeliverError::Unavailable(error.to_string()))
+            }
+            Err(error) => Err(DeliverError::Refused(error.to_string())),
+        }
+    }
+}
