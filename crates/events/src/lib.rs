@@ -2,3 +2,4 @@
 //! bring each to its function. It calls `types::Invoke` and does not know who implements it.
 
 pub mod pattern;
+pub mod queue;

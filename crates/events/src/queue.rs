@@ -13,6 +13,7 @@ mod admin;
 mod attributes;
 mod carry;
 mod clock;
+mod deliver;
 mod error;
 mod message;
 mod receipt;
