@@ -89,6 +89,21 @@ impl ApiError {
         )
     }
 
+    /// For services that write errors in a form of their own.
+    pub(crate) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// As above.
+    pub(crate) fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// As above.
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
     /// Where no signature came: what a function URL says instead of what the API says.
     pub(crate) fn unsigned_is_forbidden(self) -> Self {
         match self.name {

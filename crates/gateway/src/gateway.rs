@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use http::{Request, Response, header};
 use hyper::body::Incoming;
+use squall_events::queue::Queues;
 use squall_registry::Registry;
 use squall_store::logs::LogStore;
 use squall_types::{Home, Invoke};
@@ -15,7 +16,7 @@ use crate::body::Room;
 use crate::reply::Body;
 use crate::service::{self, Service};
 use crate::sigv4::{SecretKeys, Signer, Verifier};
-use crate::{lambda, native, url};
+use crate::{lambda, native, sqs, url};
 
 /// Where the gateway stands.
 #[derive(Debug, Clone)]
@@ -40,10 +41,12 @@ impl GatewayConfig {
 }
 
 /// The engines behind the services beside Lambda. Each service's module adds its own.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Engines {
     /// Compositions of functions.
     pub dags: Option<Dags>,
+    /// Queues, for SQS's API.
+    pub queues: Queues,
 }
 
 /// The HTTP edge of one server.
@@ -109,10 +112,9 @@ impl Gateway {
             native::serve(self, request).await
         } else {
             match service::of(&request) {
+                Service::Sqs => sqs::serve(self, request).await,
                 // Lambda's front door refuses what is signed for a service that nobody offers.
-                Service::Lambda | Service::Sqs | Service::Events | Service::Scheduler => {
-                    lambda::serve(self, request).await
-                }
+                Service::Lambda | Service::Events | Service::Scheduler => lambda::serve(self, request).await,
             }
         }
     }

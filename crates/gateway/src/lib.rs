@@ -15,6 +15,7 @@ mod reply;
 mod serve;
 mod service;
 pub mod sigv4;
+mod sqs;
 mod trace;
 mod url;
 

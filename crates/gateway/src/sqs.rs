@@ -62,7 +62,17 @@ pub(crate) async fn serve(gateway: &Arc<Gateway>, request: Request<Incoming>) ->
     let authentic = authenticate(gateway, &head, body, SERVICES, REQUEST_BYTES_MAX, too_large).await;
     let answer = match authentic {
         Err(error) => Err(SqsError::from(error)),
-        Ok(authentic) => perform(gateway, &head, target, authentic.body, authentic.access_key_id, request_id).await,
+        Ok(authentic) => {
+            perform(
+                gateway,
+                &head,
+                target,
+                authentic.body,
+                authentic.access_key_id,
+                request_id,
+            )
+            .await
+        }
     };
     let mut response = match (protocol, answer) {
         (Protocol::Json, Ok((_, value))) => json_answer(StatusCode::OK, &value),

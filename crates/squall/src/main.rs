@@ -6,6 +6,7 @@ mod client;
 mod commands;
 mod credentials;
 mod endpoint;
+mod events;
 mod node;
 mod runtimes;
 mod signals;

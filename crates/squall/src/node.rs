@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use crate::commands;
 use crate::credentials::{self, Credentials};
 use crate::endpoint::{self, Endpoint};
+use crate::events::Events;
 use crate::runtimes::Runtimes;
 use crate::signals;
 use crate::up::UpArgs;
@@ -62,8 +63,10 @@ pub(crate) async fn run(args: UpArgs) -> anyhow::Result<()> {
     let registry = open_registry(&args, home.clone(), &data_dir, store.clone(), &runtimes).await?;
     let dispatcher = open_dispatcher(&args, &registry, &runtimes, store.clone(), logs.clone()).await?;
     let dags = open_dags(&dispatcher, store.clone()).await?;
+    let events = Events::open(store.clone(), home.clone()).await?;
     let engines = Engines {
         dags: Some(dags.clone()),
+        queues: events.queues.clone(),
     };
     let gateway = open_gateway(
         &credentials,
@@ -76,7 +79,8 @@ pub(crate) async fn run(args: UpArgs) -> anyhow::Result<()> {
     );
 
     let background = CancellationToken::new();
-    let working = work_in_background(&dispatcher, &dags, &logs, &registry, &background);
+    let mut working = work_in_background(&dispatcher, &dags, &logs, &registry, &background);
+    working.spawn(events.clone().run(background.clone()));
     let mut serving = tokio::spawn(gateway.serve(listener, stop.clone()));
     let announced = Endpoint::announce(&data_dir, address)?;
     greet(address, &args.data_dir, &credentials);
@@ -93,6 +97,7 @@ pub(crate) async fn run(args: UpArgs) -> anyhow::Result<()> {
         ended.context("the gateway panicked")??;
         anyhow::bail!("the gateway stopped serving");
     }
+    events.drain();
     drain(&args, &dispatcher, &dags, serving).await;
     background.cancel();
     working.join_all().await;

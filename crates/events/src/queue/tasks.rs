@@ -92,6 +92,11 @@ impl Queues {
                 ));
             }
         }
+        let to_move = {
+            let mut shelf = source.shelf();
+            shelf.advance(self.0.clock.now_ms());
+            shelf.counts().ready as u64
+        };
         let task = MoveTask {
             handle: Uuid::new_v4().to_string(),
             status: "RUNNING",
@@ -99,7 +104,7 @@ impl Queues {
             destination_arn,
             per_second_max,
             moved: 0,
-            to_move: source.shelf().counts().ready as u64,
+            to_move,
             failure: None,
             started_ms: self.0.clock.wall_ms(),
         };

@@ -22,14 +22,35 @@ const CODES: [(&str, &str); 14] = [
     ("QueueDoesNotExist", "AWS.SimpleQueueService.NonExistentQueue"),
     ("QueueNameExists", "QueueAlreadyExists"),
     ("EmptyBatchRequest", "AWS.SimpleQueueService.EmptyBatchRequest"),
-    ("TooManyEntriesInBatchRequest", "AWS.SimpleQueueService.TooManyEntriesInBatchRequest"),
-    ("BatchEntryIdsNotDistinct", "AWS.SimpleQueueService.BatchEntryIdsNotDistinct"),
-    ("BatchRequestTooLong", "AWS.SimpleQueueService.BatchRequestTooLong"),
-    ("InvalidBatchEntryId", "AWS.SimpleQueueService.InvalidBatchEntryId"),
+    (
+        "TooManyEntriesInBatchRequest",
+        "AWS.SimpleQueueService.TooManyEntriesInBatchRequest",
+    ),
+    (
+        "BatchEntryIdsNotDistinct",
+        "AWS.SimpleQueueService.BatchEntryIdsNotDistinct",
+    ),
+    (
+        "BatchRequestTooLong",
+        "AWS.SimpleQueueService.BatchRequestTooLong",
+    ),
+    (
+        "InvalidBatchEntryId",
+        "AWS.SimpleQueueService.InvalidBatchEntryId",
+    ),
     ("MessageNotInflight", "AWS.SimpleQueueService.MessageNotInflight"),
-    ("PurgeQueueInProgress", "AWS.SimpleQueueService.PurgeQueueInProgress"),
-    ("UnsupportedOperation", "AWS.SimpleQueueService.UnsupportedOperation"),
-    ("QueueDeletedRecently", "AWS.SimpleQueueService.QueueDeletedRecently"),
+    (
+        "PurgeQueueInProgress",
+        "AWS.SimpleQueueService.PurgeQueueInProgress",
+    ),
+    (
+        "UnsupportedOperation",
+        "AWS.SimpleQueueService.UnsupportedOperation",
+    ),
+    (
+        "QueueDeletedRecently",
+        "AWS.SimpleQueueService.QueueDeletedRecently",
+    ),
     ("InvalidAttributeName", "InvalidAttributeName"),
     ("ReceiptHandleIsInvalid", "ReceiptHandleIsInvalid"),
     ("OverLimit", "OverLimit"),
@@ -98,10 +119,8 @@ impl SqsError {
 
     pub(super) fn json_response(&self) -> Response<Body> {
         let kind = format!("com.amazonaws.sqs#{}", self.name);
-        let mut response = super::json_answer(
-            self.status,
-            &json!({ "__type": kind, "message": self.message }),
-        );
+        let mut response =
+            super::json_answer(self.status, &json!({ "__type": kind, "message": self.message }));
         let both = format!("{};{}", self.code(), self.fault());
         let headers = response.headers_mut();
         headers.insert(

@@ -76,10 +76,16 @@ impl Input {
     /// The entries of a batch with their ids, checked as SQS checks them before it looks into any.
     pub(super) fn entries(&self) -> Result<Vec<(String, Self)>, SqsError> {
         let Value::Array(items) = &self.0["Entries"] else {
-            return Err(SqsError::new("EmptyBatchRequest", "There should be at least one entry in the request."));
+            return Err(SqsError::new(
+                "EmptyBatchRequest",
+                "There should be at least one entry in the request.",
+            ));
         };
         if items.is_empty() {
-            return Err(SqsError::new("EmptyBatchRequest", "There should be at least one entry in the request."));
+            return Err(SqsError::new(
+                "EmptyBatchRequest",
+                "There should be at least one entry in the request.",
+            ));
         }
         if items.len() > BATCH_ENTRIES_MAX {
             return Err(SqsError::new(
@@ -103,7 +109,10 @@ impl Input {
                 ));
             }
             if entries.iter().any(|(other, _)| *other == id) {
-                return Err(SqsError::new("BatchEntryIdsNotDistinct", format!("Id {id} repeated.")));
+                return Err(SqsError::new(
+                    "BatchEntryIdsNotDistinct",
+                    format!("Id {id} repeated."),
+                ));
             }
             entries.push((id, entry));
         }

@@ -44,7 +44,10 @@ impl Sums {
         let optional = [
             ("MD5OfMessageAttributes", self.attributes),
             ("MD5OfMessageSystemAttributes", self.system),
-            ("SequenceNumber", sent.sequence.map(|number| format!("{number:020}"))),
+            (
+                "SequenceNumber",
+                sent.sequence.map(|number| format!("{number:020}")),
+            ),
         ];
         for (name, value) in optional {
             if let Some(value) = value {
@@ -153,7 +156,9 @@ impl Call<'_> {
         let handle = self.input.required("ReceiptHandle")?;
         let secs = self.input.number("VisibilityTimeout", 0, 43_200)?;
         let secs = secs.ok_or_else(|| SqsError::missing("VisibilityTimeout"))?;
-        self.queues.change_visibility(&self.queue()?, handle, secs).await?;
+        self.queues
+            .change_visibility(&self.queue()?, handle, secs)
+            .await?;
         Ok(json!({}))
     }
 
@@ -214,7 +219,9 @@ impl Shown {
             .collect();
         if let Some(sum) = md5_of_attributes(&attributes) {
             shape["MD5OfMessageAttributes"] = Value::from(sum);
-            let shown = attributes.iter().map(|(name, one)| (name.clone(), attribute(one)));
+            let shown = attributes
+                .iter()
+                .map(|(name, one)| (name.clone(), attribute(one)));
             shape["MessageAttributes"] = Value::from(shown.collect::<Map<_, _>>());
         }
         shape
@@ -235,7 +242,10 @@ fn system_attributes(received: &Received) -> Map<String, Value> {
     let all = [
         ("SenderId", Some(content.sender.clone())),
         ("SentTimestamp", Some(content.sent_ms.to_string())),
-        ("ApproximateReceiveCount", Some(received.receive_count.to_string())),
+        (
+            "ApproximateReceiveCount",
+            Some(received.receive_count.to_string()),
+        ),
         (
             "ApproximateFirstReceiveTimestamp",
             Some(received.first_received_ms.to_string()),
@@ -243,7 +253,10 @@ fn system_attributes(received: &Received) -> Map<String, Value> {
         ("AWSTraceHeader", content.trace_header.clone()),
         ("MessageGroupId", content.group.clone()),
         ("MessageDeduplicationId", content.deduplication_id.clone()),
-        ("SequenceNumber", is_fifo.then(|| format!("{:020}", received.sequence))),
+        (
+            "SequenceNumber",
+            is_fifo.then(|| format!("{:020}", received.sequence)),
+        ),
         ("DeadLetterQueueSourceArn", content.dead_letter_source.clone()),
     ];
     all.into_iter()

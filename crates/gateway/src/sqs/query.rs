@@ -26,10 +26,22 @@ enum Kind {
 const REQUEST: [(&str, &str, Kind); 12] = [
     ("Attribute", "Attributes", Kind::Map("Name", "Value")),
     ("AttributeName", "AttributeNames", Kind::List),
-    ("MessageSystemAttributeName", "MessageSystemAttributeNames", Kind::List),
+    (
+        "MessageSystemAttributeName",
+        "MessageSystemAttributeNames",
+        Kind::List,
+    ),
     ("MessageAttributeName", "MessageAttributeNames", Kind::List),
-    ("MessageAttribute", "MessageAttributes", Kind::Map("Name", "Value")),
-    ("MessageSystemAttribute", "MessageSystemAttributes", Kind::Map("Name", "Value")),
+    (
+        "MessageAttribute",
+        "MessageAttributes",
+        Kind::Map("Name", "Value"),
+    ),
+    (
+        "MessageSystemAttribute",
+        "MessageSystemAttributes",
+        Kind::Map("Name", "Value"),
+    ),
     ("SendMessageBatchRequestEntry", "Entries", Kind::List),
     ("DeleteMessageBatchRequestEntry", "Entries", Kind::List),
     ("ChangeMessageVisibilityBatchRequestEntry", "Entries", Kind::List),
@@ -48,7 +60,10 @@ struct Node {
 /// The action, and its input in JSON's shape. A queue's own address stands for its `QueueUrl`.
 pub(super) fn read(query: &str, body: &[u8], path: &str) -> Result<(String, Value), SqsError> {
     let mut root = Node::default();
-    let pairs = query.as_bytes().split(|b| *b == b'&').chain(body.split(|b| *b == b'&'));
+    let pairs = query
+        .as_bytes()
+        .split(|b| *b == b'&')
+        .chain(body.split(|b| *b == b'&'));
     let pairs = pairs.filter(|pair| !pair.is_empty() && !pair.starts_with(b"X-Amz-"));
     for (number, pair) in pairs.enumerate() {
         if number >= MEMBERS_MAX {
@@ -65,7 +80,8 @@ pub(super) fn read(query: &str, body: &[u8], path: &str) -> Result<(String, Valu
         node.value = Some(decode(value)?);
     }
     let action = root.members.remove("Action").and_then(|node| node.value);
-    let action = action.ok_or_else(|| SqsError::new("MissingAction", "The request must contain the parameter Action."))?;
+    let action = action
+        .ok_or_else(|| SqsError::new("MissingAction", "The request must contain the parameter Action."))?;
     let mut input = object(root);
     if action == "CreateQueue"
         && let Some(tags) = input.remove("Tags")
@@ -123,7 +139,11 @@ fn numbered(node: Node) -> impl Iterator<Item = Node> {
 fn map(node: Node, key: &str, of: &str) -> Map<String, Value> {
     // `Attribute.Name=…` without a number is what old clients send for one.
     let is_single = node.members.contains_key(key);
-    let entries: Vec<Node> = if is_single { vec![node] } else { numbered(node).collect() };
+    let entries: Vec<Node> = if is_single {
+        vec![node]
+    } else {
+        numbered(node).collect()
+    };
     entries
         .into_iter()
         .filter_map(|mut entry| {
@@ -151,10 +171,14 @@ pub(super) fn answer(action: &str, value: &Value, request_id: &str) -> String {
 
 /// A refusal's document.
 pub(super) fn refusal(fault: &str, code: &str, message: &str, request_id: &str) -> String {
-    let mut text = format!("<?xml version=\"1.0\"?><ErrorResponse xmlns=\"{NAMESPACE}\"><Error><Type>{fault}</Type>");
+    let mut text =
+        format!("<?xml version=\"1.0\"?><ErrorResponse xmlns=\"{NAMESPACE}\"><Error><Type>{fault}</Type>");
     element(&mut text, "Code", &json!(code));
     element(&mut text, "Message", &json!(message));
-    let _ = write!(text, "<Detail/></Error><RequestId>{request_id}</RequestId></ErrorResponse>");
+    let _ = write!(
+        text,
+        "<Detail/></Error><RequestId>{request_id}</RequestId></ErrorResponse>"
+    );
     text
 }
 
@@ -234,7 +258,8 @@ mod tests {
                 "AttributeNames": ["one", "two"],
             })
         );
-        let batch = b"Action=X&SendMessageBatchRequestEntry.1.Id=a&SendMessageBatchRequestEntry.1.MessageBody=b";
+        let batch =
+            b"Action=X&SendMessageBatchRequestEntry.1.Id=a&SendMessageBatchRequestEntry.1.MessageBody=b";
         let (_, input) = read("", batch, "/").expect("a good form");
         assert_eq!(input, json!({ "Entries": [{ "Id": "a", "MessageBody": "b" }] }));
         assert!(read("", b"MessageBody=a", "/").is_err());

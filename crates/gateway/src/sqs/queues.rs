@@ -173,7 +173,10 @@ impl Call<'_> {
                         task.per_second_max.map(Value::from),
                     ),
                     ("FailureReason", task.failure.map(Value::from)),
-                    ("TaskHandle", (task.status == "RUNNING").then(|| task.handle.into())),
+                    (
+                        "TaskHandle",
+                        (task.status == "RUNNING").then(|| task.handle.into()),
+                    ),
                 ];
                 for (name, value) in optional {
                     if let Some(value) = value {

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::{NewMessage, Queues, Receive, create, message, of_group, open};
 
-const SEEDS: u64 = 300;
+const SEEDS: u64 = 150;
 const STEPS: usize = 120;
 const VISIBILITY: Duration = Duration::from_secs(10);
 
