@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
 /// Work that its caller cannot stop.
@@ -30,6 +31,14 @@ impl<T: 'static> Detached<T> {
             tasks,
             runtime,
         }
+    }
+}
+
+impl<T: Send + 'static> Detached<T> {
+    /// Hands the rest over to the tasks at once.
+    pub(crate) fn detach(mut self) -> JoinHandle<T> {
+        let work = self.work.take().expect("it has not ended");
+        self.tasks.spawn_on(work, &self.runtime)
     }
 }
 

@@ -6,11 +6,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use http::Request;
 use squall_registry::{Change, Registry};
 use squall_runtime::{Hosts, Runtime};
 use squall_store::Store;
 use squall_store::logs::LogStore;
-use squall_types::{Encoding, FunctionRef, Invocation, Invoke, InvokeError, Outcome};
+use squall_types::{Body, Encoding, FunctionRef, Invocation, Invoke, InvokeError, Outcome, Streamed};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, broadcast};
 use tokio::time::{Instant, timeout};
@@ -25,7 +26,7 @@ use crate::pool::Pools;
 use crate::queue::Queue;
 use crate::resolve::Resolve;
 use crate::stats::Stats;
-use crate::{change, invoke, queue, reap};
+use crate::{change, invoke, queue, reap, stream};
 
 /// How much longer than their grace instances and calls may take to be gone at the end of a drain.
 const DRAIN_SLACK: Duration = Duration::from_secs(5);
@@ -218,8 +219,21 @@ impl Dispatcher {
 impl Invoke for Dispatcher {
     async fn invoke(&self, invocation: Invocation) -> Result<Outcome, InvokeError> {
         check_size(&invocation, self.inner.config.payload_bytes_max)?;
-        let call = invoke::call(self.inner.clone(), invocation);
+        let call = invoke::call(self.inner.clone(), invocation, None);
         Detached::new(call, self.inner.tasks.clone(), self.inner.handle.clone()).await
+    }
+
+    async fn stream(
+        &self,
+        invocation: Invocation,
+        request: Option<Request<Body>>,
+    ) -> Result<Streamed, InvokeError> {
+        check_size(&invocation, self.inner.config.payload_bytes_max)?;
+        stream::stream(&self.inner, invocation, request).await
+    }
+
+    async fn takes_http(&self, target: &FunctionRef) -> Result<bool, InvokeError> {
+        stream::takes_http(&self.inner, target).await
     }
 
     async fn accept(&self, invocation: Invocation) -> Result<(), InvokeError> {

@@ -21,6 +21,7 @@ use crate::log::InvocationLog;
 use crate::pool::{Grant, Leased, Ticket};
 use crate::report::{self, Failure};
 use crate::start::{StartCause, StartFailure};
+use crate::stream::Stream;
 use crate::wait::{self, Ended};
 
 /// What a throttled caller is told to wait.
@@ -55,13 +56,19 @@ enum Obtained {
 }
 
 /// Runs the event. To be polled to its end: what it holds is given back when it is dropped, but the event is cut off.
-pub(crate) async fn call(inner: Arc<Inner>, invocation: Invocation) -> Result<Outcome, InvokeError> {
+pub(crate) async fn call(
+    inner: Arc<Inner>,
+    invocation: Invocation,
+    stream: Option<Stream>,
+) -> Result<Outcome, InvokeError> {
     let mut resolved = inner.resolver.resolve(&invocation.target)?;
     let permit = admit(&inner, &resolved)?;
     let queue_deadline = Instant::now() + resolved.revision.timeout;
     for _ in 0..RESOLVES_MAX {
         match obtain(&inner, &resolved.revision, queue_deadline).await? {
-            Obtained::Lease(lease) => return send(&inner, lease, permit, resolved, invocation).await,
+            Obtained::Lease(lease) => {
+                return send(&inner, lease, permit, resolved, invocation, stream).await;
+            }
             Obtained::Failed(failure) => {
                 return start_failed(&inner, permit, &resolved.revision, &invocation, failure).await;
             }
@@ -151,6 +158,7 @@ async fn send(
     permit: Permit,
     resolved: Resolved,
     invocation: Invocation,
+    stream: Option<Stream>,
 ) -> Result<Outcome, InvokeError> {
     let revision = resolved.revision;
     let worker = lease.worker();
@@ -174,7 +182,8 @@ async fn send(
         client_context: invocation.client_context,
         host: host.clone(),
     };
-    let (ended, duration) = wait::wait(inner, worker, &event, &mut log, revision.timeout).await;
+    let exchange = stream.map(|stream| stream.exchange(revision.version));
+    let (ended, duration) = wait::wait(inner, worker, &event, exchange, &mut log, revision.timeout).await;
     if let Ended::Reply(reply) = &ended {
         worker.memory_bytes_max = worker.memory_bytes_max.max(reply.memory_bytes_max);
     }

@@ -26,6 +26,7 @@ mod resolve;
 mod retry;
 mod start;
 mod stats;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod wait;

@@ -67,7 +67,7 @@ impl Inner {
         self.tasks.spawn_on(work, &self.handle);
     }
 
-    fn runtime_of(&self, name: &RuntimeName) -> Result<Arc<dyn Runtime>, String> {
+    pub(crate) fn runtime_of(&self, name: &RuntimeName) -> Result<Arc<dyn Runtime>, String> {
         let mut refusal = format!("no runtime is configured that runs `{name}`");
         for runtime in &*self.runtimes {
             match runtime.check(name) {

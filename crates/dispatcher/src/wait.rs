@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use squall_runtime::{Event, Fault, Reply};
+use squall_runtime::{Event, Exchange, Fault, Reply};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::dispatcher::Inner;
@@ -28,6 +28,7 @@ pub(crate) async fn wait(
     inner: &Inner,
     worker: &mut Worker,
     event: &Event,
+    exchange: Option<Exchange>,
     log: &mut InvocationLog,
     limit: Duration,
 ) -> (Ended, Duration) {
@@ -35,7 +36,11 @@ pub(crate) async fn wait(
     let deadline = begun + limit;
     let flush_every = inner.config.log_flush_every;
     let mut capture = log.capture.clone();
-    let mut running = worker.instance.invoke(event, &mut capture);
+    let instance = &mut worker.instance;
+    let mut running = match exchange {
+        None => instance.invoke(event, &mut capture),
+        Some(exchange) => instance.stream(event, exchange, &mut capture),
+    };
     let look = sleep_until(deadline.min(begun + flush_every));
     tokio::pin!(look);
     loop {

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use squall_types::{Encoding, FunctionError, RequestId};
+use http::{Request, Response};
+use squall_types::{Body, Encoding, FunctionError, RequestId, Version};
+use tokio::sync::oneshot;
 
 use crate::Host;
 
@@ -38,4 +40,33 @@ pub struct Reply {
     pub encoding: Encoding,
     /// The most resident memory that the instance has had, in bytes; 0 when it is not known.
     pub memory_bytes_max: u64,
+}
+
+/// An event whose answer may come in pieces.
+#[derive(Debug)]
+pub struct Exchange {
+    /// The HTTP request that is the event, for instances that take such; `None` where the event is a payload.
+    pub request: Option<Request<Body>>,
+    /// Where the answer goes once its head is there. Who never begins answers with the [`Reply`] instead.
+    pub responder: Responder,
+}
+
+/// The way of one answer to its caller.
+#[derive(Debug)]
+pub struct Responder {
+    version: Version,
+    caller: oneshot::Sender<(Version, Response<Body>)>,
+}
+
+impl Responder {
+    /// A way to whoever holds the other end; the answer is told to come from `version`.
+    pub fn new(version: Version, caller: oneshot::Sender<(Version, Response<Body>)>) -> Self {
+        Self { version, caller }
+    }
+
+    /// Begins the answer: its head is there, its body comes as it is read.
+    /// The caller may be gone, and its body is dropped then; the event runs to its end all the same.
+    pub fn begin(self, response: Response<Body>) {
+        let _ = self.caller.send((self.version, response));
+    }
 }

@@ -9,7 +9,7 @@ use squall_types::{FunctionError, PrepareError, Revision, RevisionId, RuntimeNam
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use crate::{Event, LogCapture, Reply};
+use crate::{Event, Exchange, LogCapture, Reply};
 
 /// Makes instances of revisions. One value serves many runtime names.
 #[async_trait]
@@ -42,6 +42,14 @@ pub trait Runtime: Send + Sync + 'static {
     /// # Errors
     /// The platform's fault: no process could be made. What the function does wrong shows in [`Instance::init`].
     async fn create(&self, revision: &Arc<Revision>) -> Result<Box<dyn Instance>, StartError>;
+
+    /// Whether instances of this revision take HTTP requests as they are. May prepare what is not there yet.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create).
+    async fn takes_http(&self, _revision: &Arc<Revision>) -> Result<bool, StartError> {
+        Ok(false)
+    }
 
     /// Frees what instances of a revision share while none of them is needed: its zygote, for one.
     /// The revision may be created again later. Called when its pool has been empty for the idle time.
@@ -78,6 +86,23 @@ pub trait Instance: Send + 'static {
     /// # Errors
     /// [`Fault`] when the instance ended or broke the protocol; an error that the handler raised is a [`Reply`].
     async fn invoke(&mut self, event: &Event, log: &mut LogCapture) -> Result<Reply, Fault>;
+
+    /// As [`invoke`](Self::invoke), for an answer that may come in pieces. It returns when the function is done, which
+    /// may be long after the answer has begun. The result of its reply is empty where the answer went another way.
+    ///
+    /// # Errors
+    /// As [`invoke`](Self::invoke); the body of an answer that has begun then ends with an error.
+    async fn stream(
+        &mut self,
+        event: &Event,
+        exchange: Exchange,
+        log: &mut LogCapture,
+    ) -> Result<Reply, Fault> {
+        if exchange.request.is_some() {
+            return Err(Fault::Protocol("it takes no HTTP requests".to_owned()));
+        }
+        self.invoke(event, log).await
+    }
 
     /// Tells when the instance ends, whoever ends it. The pool waits on it and never leases the dead.
     fn exit(&self) -> ExitWatch;

@@ -13,7 +13,7 @@ mod host;
 mod instance;
 mod log;
 
-pub use event::{Event, Reply};
+pub use event::{Event, Exchange, Reply, Responder};
 pub use host::{
     End, EndError, Host, HostBody, HostError, HostReply, HostRequest, HostResult, Hosts, Operation, Sealed,
     VALUE_INLINE_BYTES_MAX,

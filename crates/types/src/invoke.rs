@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use http::Request;
 
-use crate::{FunctionRef, Invocation, Outcome};
+use crate::{Body, FunctionRef, Invocation, Outcome, Streamed};
 
 /// Runs events in instances of their functions.
 #[async_trait]
@@ -16,6 +17,35 @@ pub trait Invoke: Send + Sync + 'static {
     /// # Errors
     /// The platform's refusals and faults. A function's own fault is an [`Outcome`].
     async fn invoke(&self, invocation: Invocation) -> Result<Outcome, InvokeError>;
+
+    /// Runs the event, and gives the answer as it comes where the function can. With a `request` the event is that HTTP
+    /// request instead of the invocation's payload: only for functions that [`take`](Self::takes_http) such.
+    ///
+    /// Dropping the future, or what it gives, does not stop the invocation: only its deadline does.
+    ///
+    /// # Errors
+    /// As [`invoke`](Self::invoke), as far as they are known before the answer begins.
+    async fn stream(
+        &self,
+        invocation: Invocation,
+        request: Option<Request<Body>>,
+    ) -> Result<Streamed, InvokeError> {
+        match request {
+            None => self.invoke(invocation).await.map(Streamed::Whole),
+            Some(_) => Err(InvokeError::Platform(format!(
+                "`{}` takes no HTTP requests",
+                invocation.target
+            ))),
+        }
+    }
+
+    /// Whether the function takes HTTP requests as they are; others take events.
+    ///
+    /// # Errors
+    /// As [`invoke`](Self::invoke).
+    async fn takes_http(&self, _target: &FunctionRef) -> Result<bool, InvokeError> {
+        Ok(false)
+    }
 
     /// Takes the event to run later. When this returns `Ok`, the event survives power loss and runs at least once.
     ///

@@ -11,6 +11,7 @@ mod invocation;
 mod invoke;
 mod name;
 mod session;
+mod stream;
 
 pub use arn::Home;
 pub use deliver::{Deliver, DeliverByService, DeliverError, Delivery};
@@ -19,6 +20,7 @@ pub use invocation::{FunctionError, Invocation, Outcome, Placement, RequestId, U
 pub use invoke::{Invoke, InvokeError, ThrottleReason};
 pub use name::{AliasName, FunctionName, FunctionRef, NameError, Qualifier};
 pub use session::{Encoding, NoEncoding, SessionSeed};
+pub use stream::{Begun, Body, BodyError, Ended, Streamed};
 
 /// Bytes in one mebibyte; Lambda counts memory and storage in these and writes "MB".
 pub const MIB: u64 = 1024 * 1024;

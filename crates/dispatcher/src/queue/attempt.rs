@@ -116,7 +116,7 @@ async fn try_once(inner: &Arc<Inner>, name: &FunctionName, item: &Item) -> Next 
     if item.expires <= Instant::now() {
         return exhausted(inner, item.sequence, &event, Reason::EventAgeExceeded).await;
     }
-    match invoke::call(inner.clone(), event.invocation()).await {
+    match invoke::call(inner.clone(), event.invocation(), None).await {
         Ok(outcome) if outcome.result.is_ok() => remove(&inner.queue, item.sequence).await,
         Ok(_) => failed(inner, item.sequence, event).await,
         Err(InvokeError::NotFound(_)) => {
