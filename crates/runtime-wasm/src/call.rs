@@ -1,7 +1,7 @@
 //! One call of a guest in a sandbox of its own: the event in, the answer or what went wrong out.
 
 use bytes::Bytes;
-use squall_runtime::{Event, Exit, Fault, LogCapture, Reply};
+use squall_runtime::{Event, Exchange, Exit, Fault, LogCapture, Reply};
 use squall_types::{Encoding, FunctionError};
 use wasmtime::{InstancePre, Store, Trap};
 use wasmtime_wasi::I32Exit;
@@ -22,6 +22,23 @@ pub(crate) struct Ended {
     pub(crate) memory_bytes: u64,
 }
 
+impl Ended {
+    pub(crate) fn fault(fault: Fault) -> Self {
+        Self {
+            result: Err(fault),
+            memory_bytes: 0,
+        }
+    }
+
+    pub(crate) fn reply(self) -> Result<Reply, Fault> {
+        Ok(Reply {
+            result: self.result?,
+            encoding: Encoding::Json,
+            memory_bytes_max: self.memory_bytes,
+        })
+    }
+}
+
 /// Runs one event. The sandbox is gone when this returns, or is dropped.
 pub(crate) async fn call(loaded: &Loaded, event: &Event, log: &LogCapture) -> Result<Reply, Fault> {
     let ended = match &loaded.guest {
@@ -29,11 +46,23 @@ pub(crate) async fn call(loaded: &Loaded, event: &Event, log: &LogCapture) -> Re
         Guest::Command(command) => call_command(loaded, command, event, log).await,
         Guest::Module(module) => call_module(loaded, module, event, log).await,
     };
-    Ok(Reply {
-        result: ended.result?,
-        encoding: Encoding::Json,
-        memory_bytes_max: ended.memory_bytes,
-    })
+    ended.reply()
+}
+
+/// Runs one event whose answer may leave while it is made. Commands answer when they have ended.
+pub(crate) async fn stream(
+    loaded: &Loaded,
+    event: &Event,
+    exchange: Exchange,
+    log: &LogCapture,
+) -> Result<Reply, Fault> {
+    match &loaded.guest {
+        Guest::Proxy(proxy) => proxy::exchange(loaded, proxy, event, exchange, log).await.reply(),
+        Guest::Command(_) | Guest::Module(_) if exchange.request.is_some() => {
+            Err(Fault::Protocol("it takes no HTTP requests".to_owned()))
+        }
+        Guest::Command(_) | Guest::Module(_) => call(loaded, event, log).await,
+    }
 }
 
 async fn call_command(loaded: &Loaded, command: &CommandPre<Host>, event: &Event, log: &LogCapture) -> Ended {

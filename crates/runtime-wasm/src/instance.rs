@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use squall_runtime::{Event, Exit, ExitWatch, Fault, Instance, InstanceId, LogCapture, Reply};
+use squall_runtime::{Event, Exchange, Exit, ExitWatch, Fault, Instance, InstanceId, LogCapture, Reply};
 use squall_types::{MIB, Revision};
 use tokio::sync::watch;
 use wasmtime::Engine;
@@ -69,6 +69,15 @@ impl Instance for WasmInstance {
 
     async fn invoke(&mut self, event: &Event, log: &mut LogCapture) -> Result<Reply, Fault> {
         call::call(&self.loaded, event, log).await
+    }
+
+    async fn stream(
+        &mut self,
+        event: &Event,
+        exchange: Exchange,
+        log: &mut LogCapture,
+    ) -> Result<Reply, Fault> {
+        call::stream(&self.loaded, event, exchange, log).await
     }
 
     fn exit(&self) -> ExitWatch {

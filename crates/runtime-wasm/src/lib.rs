@@ -14,6 +14,7 @@ mod host;
 mod instance;
 mod output;
 mod proxy;
+mod respond;
 mod runtime;
 
 pub use compile::{Compiler, compile_in_child};

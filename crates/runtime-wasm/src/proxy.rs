@@ -1,18 +1,21 @@
-//! A call of a component that handles HTTP requests: the event becomes `POST /`, the response's body is the answer.
+//! A call of a component that handles HTTP requests: the event becomes a request, the response the answer.
+//!
+//! An event of the Lambda API becomes `POST /`, and the body of the response is its answer. A request of a function
+//! URL arrives as it is, and its response leaves as it is made (`respond`).
 
 use std::convert::Infallible;
 
 use bytes::Bytes;
-use http::{Method, Request, Response, header};
+use http::{HeaderName, HeaderValue, Method, Request, Response, header};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use squall_runtime::{Event, Fault, LogCapture};
-use squall_types::FunctionError;
+use squall_runtime::{Event, Exchange, Fault, LogCapture, Responder};
+use squall_types::{Body, FunctionError};
 use tokio::sync::oneshot;
 use wasmtime::Store;
 use wasmtime::component::Resource;
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
-use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
+use wasmtime_wasi_http::p2::body::{HyperIncomingBody, HyperOutgoingBody};
 use wasmtime_wasi_http::p2::types::{HostIncomingRequest, HostResponseOutparam};
 use wasmtime_wasi_http::{Error, WasiHttpView};
 
@@ -20,9 +23,20 @@ use crate::call::{self, Ended, RESPONSE_BYTES_MAX};
 use crate::host::Host;
 use crate::instance::Loaded;
 use crate::output::Output;
+use crate::respond::{self, Flowing};
 
-/// What the host has of a response until all of it is there.
+/// What the host has of a response until the guest sets it.
 type Promised = oneshot::Receiver<Result<Response<HyperOutgoingBody>, ErrorCode>>;
+/// What is passed to the guest's handler, and where its response will be.
+type Made = (
+    Resource<HostIncomingRequest>,
+    Resource<HostResponseOutparam>,
+    Promised,
+);
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("lambda-runtime-aws-request-id");
+const INVOKED_ARN: HeaderName = HeaderName::from_static("lambda-runtime-invoked-function-arn");
+const TRACE_ID: HeaderName = HeaderName::from_static("x-amzn-trace-id");
 
 /// Why there is no whole response.
 enum Missing {
@@ -30,26 +44,16 @@ enum Missing {
     Cut(String),
 }
 
-/// Runs one event.
+/// Runs one event whose answer is wanted whole.
 pub(crate) async fn call(loaded: &Loaded, proxy: &ProxyPre<Host>, event: &Event, log: &LogCapture) -> Ended {
     let mut store = call::component_store(loaded, Bytes::new(), Output::Log(log.clone()), log);
-    let (request, outparam, promised) = match request(&mut store, event) {
+    let (request, outparam, promised) = match made(&mut store, payload(event)) {
         Ok(made) => made,
-        Err(error) => {
-            return Ended {
-                result: Err(Fault::Protocol(format!("could not make the request: {error:#}"))),
-                memory_bytes: 0,
-            };
-        }
+        Err(fault) => return Ended::fault(fault),
     };
     // It owns the store: what the guest has left open ends with the guest, so that nobody waits for it.
     let handling = async move {
-        let handled = async {
-            let instance = proxy.instantiate_async(&mut store).await?;
-            let handler = instance.wasi_http_incoming_handler();
-            handler.call_handle(&mut store, request, outparam).await
-        };
-        let handled = handled.await;
+        let handled = handle(&mut store, proxy, request, outparam).await;
         (handled, store.data().limits.memory_bytes())
     };
     // Both at once: the guest waits while nobody reads its body.
@@ -63,28 +67,143 @@ pub(crate) async fn call(loaded: &Loaded, proxy: &ProxyPre<Host>, event: &Event,
     Ended { result, memory_bytes }
 }
 
-type Made = (
-    Resource<HostIncomingRequest>,
-    Resource<HostResponseOutparam>,
-    Promised,
-);
+/// Runs one event whose answer leaves as it is made.
+pub(crate) async fn exchange(
+    loaded: &Loaded,
+    proxy: &ProxyPre<Host>,
+    event: &Event,
+    exchange: Exchange,
+    log: &LogCapture,
+) -> Ended {
+    let mut store = call::component_store(loaded, Bytes::new(), Output::Log(log.clone()), log);
+    let request = match exchange.request {
+        Some(request) => incoming(request, event),
+        None => payload(event),
+    };
+    let (request, outparam, promised) = match made(&mut store, request) {
+        Ok(made) => made,
+        Err(fault) => return Ended::fault(fault),
+    };
+    let result = stream(
+        &mut store,
+        proxy,
+        (request, outparam, promised),
+        exchange.responder,
+    )
+    .await;
+    Ended {
+        result: Ok(result),
+        memory_bytes: store.data().limits.memory_bytes(),
+    }
+}
 
-fn request(store: &mut Store<Host>, event: &Event) -> wasmtime::Result<Made> {
-    let body = Full::new(event.payload.clone()).map_err(never as fn(Infallible) -> Error);
-    let request = Request::builder()
-        .method(Method::POST)
-        .uri("http://function.local/")
-        .header(header::HOST, "function.local")
-        .header(header::CONTENT_TYPE, "application/json")
-        .header(header::CONTENT_LENGTH, event.payload.len())
-        .header("lambda-runtime-aws-request-id", event.request_id.to_string())
-        .header("lambda-runtime-invoked-function-arn", &event.invoked_function_arn)
-        .body(body)?;
+/// Runs the guest. Its answer begins when the guest has ended, and then it is whole; or, where that takes longer than
+/// until its head is there, with the head.
+async fn stream(
+    store: &mut Store<Host>,
+    proxy: &ProxyPre<Host>,
+    (request, outparam, mut promised): Made,
+    responder: Responder,
+) -> Result<Bytes, FunctionError> {
+    let handling = handle(store, proxy, request, outparam);
+    tokio::pin!(handling);
+    let promised = tokio::select! {
+        biased;
+        handled = &mut handling => {
+            handled.map_err(|trap| call::guest_error(&trap))?;
+            let response = set(promised.try_recv().ok())?;
+            responder.begin(respond::whole(response));
+            return Ok(Bytes::new());
+        }
+        promised = &mut promised => promised.ok(),
+    };
+    let response = match set(promised) {
+        Ok(response) => response,
+        // It answered with an error, or with nothing, and may go on all the same.
+        Err(error) => {
+            handling.await.map_err(|trap| call::guest_error(&trap))?;
+            return Err(error);
+        }
+    };
+    let (flowing, response) = Flowing::begin(response);
+    responder.begin(response);
+    match flowing.alongside(handling).await {
+        Ok(()) => Ok(Bytes::new()),
+        Err(trap) => Err(call::guest_error(&trap)),
+    }
+}
+
+/// The response that the guest has set.
+fn set(
+    promised: Option<Result<Response<HyperOutgoingBody>, ErrorCode>>,
+) -> Result<Response<HyperOutgoingBody>, FunctionError> {
+    let why = match promised {
+        Some(Ok(response)) => return Ok(response),
+        Some(Err(code)) => format!("the component answered with the error {code:?}"),
+        None => "the component ended without a response".to_owned(),
+    };
+    Err(FunctionError::new("Runtime.WasmError", &why))
+}
+
+async fn handle(
+    store: &mut Store<Host>,
+    proxy: &ProxyPre<Host>,
+    request: Resource<HostIncomingRequest>,
+    outparam: Resource<HostResponseOutparam>,
+) -> wasmtime::Result<()> {
+    let instance = proxy.instantiate_async(&mut *store).await?;
+    let handler = instance.wasi_http_incoming_handler();
+    handler.call_handle(store, request, outparam).await
+}
+
+fn made(store: &mut Store<Host>, request: Request<HyperIncomingBody>) -> Result<Made, Fault> {
+    let failed = |error: wasmtime::Error| Fault::Protocol(format!("could not make the request: {error:#}"));
     let (sender, promised) = oneshot::channel();
     let mut http = store.data_mut().http();
-    let request = http.new_incoming_request(Scheme::Http, request)?;
-    let outparam = http.new_response_outparam(sender)?;
+    let request = http.new_incoming_request(Scheme::Http, request).map_err(failed)?;
+    let outparam = http.new_response_outparam(sender).map_err(failed)?;
     Ok((request, outparam, promised))
+}
+
+/// `POST /` with the payload.
+fn payload(event: &Event) -> Request<HyperIncomingBody> {
+    let body = Full::new(event.payload.clone()).map_err(never as fn(Infallible) -> Error);
+    let mut request = Request::new(body.boxed_unsync());
+    *request.method_mut() = Method::POST;
+    let headers = request.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(event.payload.len()));
+    name(request, event)
+}
+
+/// The request as it came. A client that stops sending is an error that the guest reads.
+fn incoming(request: Request<Body>, event: &Event) -> Request<HyperIncomingBody> {
+    let request = request.map(|body| {
+        body.map_err(|error| Error::InternalError(Some(error.to_string())))
+            .boxed_unsync()
+    });
+    name(request, event)
+}
+
+/// Adds what an invocation brings beside its event.
+fn name(mut request: Request<HyperIncomingBody>, event: &Event) -> Request<HyperIncomingBody> {
+    let headers = request.headers_mut();
+    headers
+        .entry(header::HOST)
+        .or_insert(HeaderValue::from_static("function.local"));
+    let mut id = [0; uuid::fmt::Hyphenated::LENGTH];
+    let id: &str = event.request_id.0.hyphenated().encode_lower(&mut id);
+    let mut add = |name: HeaderName, value: &str| {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            headers.insert(name, value);
+        }
+    };
+    add(REQUEST_ID, id);
+    add(INVOKED_ARN, &event.invoked_function_arn);
+    if let Some(trace_id) = &event.trace_id {
+        add(TRACE_ID, trace_id);
+    }
+    request
 }
 
 fn never(never: Infallible) -> Error {

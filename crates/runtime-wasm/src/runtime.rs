@@ -14,7 +14,7 @@ use crate::artifact::{self, ArtifactError};
 use crate::cache::Cache;
 use crate::compile::{CompileError, Compiler};
 use crate::engine::{self, TICK};
-use crate::guest::{LoadError, Loader};
+use crate::guest::{Guest, LoadError, Loader};
 use crate::instance::{Loaded, WasmInstance};
 
 /// What a WebAssembly runtime needs to know.
@@ -136,6 +136,13 @@ fn of_loading(error: LoadError) -> PrepareError {
     }
 }
 
+fn not_loaded(revision: &Revision, error: &PrepareError) -> StartError {
+    StartError {
+        function: format!("{}:{}", revision.name, revision.version),
+        reason: error.to_string(),
+    }
+}
+
 #[async_trait]
 impl Runtime for WasmRuntime {
     fn offered(&self) -> Vec<RuntimeName> {
@@ -158,11 +165,19 @@ impl Runtime for WasmRuntime {
     }
 
     async fn create(&self, revision: &Arc<Revision>) -> Result<Box<dyn Instance>, StartError> {
-        let loaded = self.loaded(revision).await.map_err(|error| StartError {
-            function: format!("{}:{}", revision.name, revision.version),
-            reason: error.to_string(),
-        })?;
+        let loaded = self
+            .loaded(revision)
+            .await
+            .map_err(|error| not_loaded(revision, &error))?;
         Ok(Box::new(WasmInstance::new(loaded)))
+    }
+
+    async fn takes_http(&self, revision: &Arc<Revision>) -> Result<bool, StartError> {
+        let loaded = self
+            .loaded(revision)
+            .await
+            .map_err(|error| not_loaded(revision, &error))?;
+        Ok(matches!(loaded.guest, Guest::Proxy(_)))
     }
 
     async fn rest(&self, revision: RevisionId) {

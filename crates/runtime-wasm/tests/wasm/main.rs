@@ -4,6 +4,7 @@
 
 mod components;
 mod host;
+mod streams;
 
 use squall_runtime::{Exit, Fault, LogCapture, Runtime};
 use squall_types::PrepareError;
