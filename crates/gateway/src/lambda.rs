@@ -9,6 +9,7 @@ mod input;
 mod invoke;
 mod settings;
 mod shapes;
+mod stream;
 mod stubs;
 mod urls;
 mod versions;
@@ -145,6 +146,7 @@ impl Call<'_> {
             Op::UpdateFunctionConfiguration => self.update_function_configuration().await,
             Op::DeleteFunction => self.delete_function().await,
             Op::Invoke => self.invoke().await,
+            Op::InvokeWithResponseStream => self.invoke_with_response_stream().await,
             Op::InvokeAsync => self.invoke_async().await,
             Op::PublishVersion => self.publish_version().await,
             Op::ListVersionsByFunction => self.list_versions(),

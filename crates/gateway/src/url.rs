@@ -1,7 +1,9 @@
-//! Function URLs: an HTTP request becomes an event of payload format 2.0, and the function's answer a response.
+//! Function URLs: an HTTP request becomes an event of payload format 2.0, and the function's answer a response;
+//! a component gets the request as it is (`component`).
 //!
 //! A URL is found by its host name, `ID.lambda-url.REGION.…`, or at `/lambda-url/FUNCTION/…`.
 
+mod component;
 mod cors;
 mod event;
 mod response;
@@ -99,13 +101,16 @@ async fn call(
     path: &str,
     peer: SocketAddr,
 ) -> Response<Body> {
-    let (caller, body) = match read(gateway, url, head, body).await {
-        Ok(read) => read,
-        Err(error) => return error.into_response(),
-    };
     let target = FunctionRef {
         name: url.function.clone(),
         qualifier: url.alias.clone().map(Qualifier::Alias),
+    };
+    if gateway.invoke.takes_http(&target).await.unwrap_or(false) {
+        return component::call(gateway, url, target, head, body, path, peer).await;
+    }
+    let (caller, body) = match read(gateway, url, head, body).await {
+        Ok(read) => read,
+        Err(error) => return error.into_response(),
     };
     let mut invocation = Invocation::new(target, Bytes::new());
     let trace_id = trace::id(&head.headers, invocation.request_id);

@@ -127,6 +127,9 @@ pub enum InvokeMode {
     /// The whole answer at once.
     #[serde(rename = "BUFFERED")]
     Buffered,
+    /// The answer as it comes.
+    #[serde(rename = "RESPONSE_STREAM")]
+    ResponseStream,
 }
 
 /// Cross-origin rules that the platform answers for the function.

@@ -19,28 +19,12 @@ const CLIENT_CONTEXT_BYTES_MAX: usize = 3583;
 
 impl Call<'_> {
     pub(super) async fn invoke(&self) -> Answer {
-        let target = self.target()?;
-        let kind = self.header(INVOCATION_TYPE)?.unwrap_or("RequestResponse");
-        let log_tail = match self.header(LOG_TYPE)?.unwrap_or("None") {
-            "None" => false,
-            "Tail" => true,
-            other => return Err(not_among("logType", other, "[None, Tail]")),
-        };
+        let kind = self.invocation_type()?;
         if kind == "DryRun" {
-            self.gateway.invoke.dry_run(&target).await?;
+            self.gateway.invoke.dry_run(&self.target()?).await?;
             return Ok(no_content());
         }
-        let invocation = Invocation {
-            request_id: self.request_id,
-            target,
-            payload: payload(&self.body)?,
-            client_context: self.client_context()?,
-            trace_id: Some(trace::id(&self.head.headers, self.request_id)),
-            log_tail,
-            placement: Placement::Anywhere,
-            encoding: Encoding::Json,
-            session: SessionSeed::default(),
-        };
+        let invocation = self.invocation()?;
         match kind {
             "RequestResponse" => Ok(answer(self.gateway.invoke.invoke(invocation).await?)),
             "Event" => {
@@ -53,6 +37,30 @@ impl Call<'_> {
                 "[Event, RequestResponse, DryRun]",
             )),
         }
+    }
+
+    pub(super) fn invocation_type(&self) -> Result<&str, ApiError> {
+        Ok(self.header(INVOCATION_TYPE)?.unwrap_or("RequestResponse"))
+    }
+
+    /// The invocation that the request asks for.
+    pub(super) fn invocation(&self) -> Result<Invocation, ApiError> {
+        let log_tail = match self.header(LOG_TYPE)?.unwrap_or("None") {
+            "None" => false,
+            "Tail" => true,
+            other => return Err(not_among("logType", other, "[None, Tail]")),
+        };
+        Ok(Invocation {
+            request_id: self.request_id,
+            target: self.target()?,
+            payload: payload(&self.body)?,
+            client_context: self.client_context()?,
+            trace_id: Some(trace::id(&self.head.headers, self.request_id)),
+            log_tail,
+            placement: Placement::Anywhere,
+            encoding: Encoding::Json,
+            session: SessionSeed::default(),
+        })
     }
 
     /// The oldest way to invoke asynchronously; its answer has the status in its body too.
@@ -134,7 +142,7 @@ fn answer(outcome: Outcome) -> Response<Body> {
     response
 }
 
-fn not_among(member: &str, value: &str, allowed: &str) -> ApiError {
+pub(super) fn not_among(member: &str, value: &str, allowed: &str) -> ApiError {
     ApiError::validation(format!(
         "1 validation error detected: Value '{value}' at '{member}' failed to satisfy constraint: \
          Member must satisfy enum value set: {allowed}"

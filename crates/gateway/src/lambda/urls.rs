@@ -2,6 +2,7 @@
 
 use http::StatusCode;
 use squall_registry::{Cors, FunctionUrl, FunctionUrlSettings, InvokeMode, UrlAuthType};
+use squall_types::{FunctionRef, RuntimeName};
 
 use super::{Answer, Call, input, no_content, shapes};
 use crate::error::ApiError;
@@ -17,9 +18,11 @@ impl Call<'_> {
             ));
         }
         let target = self.target()?;
+        let settings = settings(input)?;
+        self.check_mode(&target, settings.invoke_mode)?;
         let registry = &self.gateway.registry;
         let url = registry
-            .create_url(&target.name, target.qualifier.as_ref(), settings(input)?)
+            .create_url(&target.name, target.qualifier.as_ref(), settings)
             .await?;
         Ok(reply::json(StatusCode::CREATED, &self.url(&url, false)))
     }
@@ -36,9 +39,11 @@ impl Call<'_> {
     pub(super) async fn update_url(&self) -> Answer {
         let input: input::FunctionUrl = self.input()?;
         let target = self.target()?;
+        let settings = settings(input)?;
+        self.check_mode(&target, settings.invoke_mode)?;
         let registry = &self.gateway.registry;
         let url = registry
-            .update_url(&target.name, target.qualifier.as_ref(), settings(input)?)
+            .update_url(&target.name, target.qualifier.as_ref(), settings)
             .await?;
         Ok(reply::json(StatusCode::OK, &self.url(&url, true)))
     }
@@ -62,6 +67,18 @@ impl Call<'_> {
             StatusCode::OK,
             &shapes::page("FunctionUrlConfigs", items, page.next_marker),
         ))
+    }
+
+    /// Only components stream through a URL, and they do so in both modes.
+    fn check_mode(&self, target: &FunctionRef, mode: Option<InvokeMode>) -> Result<(), ApiError> {
+        let runtime = self.gateway.registry.function(target)?.config.runtime;
+        if mode == Some(InvokeMode::ResponseStream) && runtime != RuntimeName::Wasm {
+            return Err(ApiError::invalid_parameter(format!(
+                "Squall offers the InvokeMode RESPONSE_STREAM for functions of the runtime wasm only, \
+                 and this one has {runtime}; use BUFFERED."
+            )));
+        }
+        Ok(())
     }
 
     fn url(&self, url: &FunctionUrl, modified: bool) -> serde_json::Value {
@@ -89,11 +106,7 @@ fn settings(input: input::FunctionUrl) -> Result<FunctionUrlSettings, ApiError> 
     let invoke_mode = match input.invoke_mode.as_deref() {
         None => None,
         Some("BUFFERED") => Some(InvokeMode::Buffered),
-        Some("RESPONSE_STREAM") => {
-            return Err(ApiError::invalid_parameter(
-                "The InvokeMode RESPONSE_STREAM is not supported by Squall yet; use BUFFERED.",
-            ));
-        }
+        Some("RESPONSE_STREAM") => Some(InvokeMode::ResponseStream),
         Some(other) => {
             return Err(ApiError::validation(format!(
                 "1 validation error detected: Value '{other}' at 'invokeMode' failed to satisfy constraint: \
