@@ -9,6 +9,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 
+use crate::RequestId;
+
 /// A message for a target.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Delivery {
@@ -16,6 +18,9 @@ pub struct Delivery {
     pub body: Bytes,
     /// Named strings beside it, where the target has a place for them; others ignore them.
     pub attributes: BTreeMap<String, String>,
+    /// Names the delivery, where its sender may have to repeat it: every attempt has the same id.
+    /// A function sees it as its request id, and a target that remembers ids takes each once.
+    pub id: Option<RequestId>,
 }
 
 /// Takes messages for the targets of one kind, or of all kinds.
