@@ -7,6 +7,7 @@ mod aliases;
 mod functions;
 mod input;
 mod invoke;
+mod mappings;
 mod settings;
 mod shapes;
 mod stream;
@@ -167,6 +168,11 @@ impl Call<'_> {
             Op::PutProvisionedConcurrencyConfig => Err(ApiError::invalid_parameter(
                 "Squall does not offer provisioned concurrency; instances of Python functions start in milliseconds.",
             )),
+            Op::CreateEventSourceMapping => self.create_mapping().await,
+            Op::GetEventSourceMapping => self.get_mapping(),
+            Op::ListEventSourceMappings => self.list_mappings(),
+            Op::UpdateEventSourceMapping => self.update_mapping().await,
+            Op::DeleteEventSourceMapping => self.delete_mapping().await,
             Op::TagResource => self.tag_resource().await,
             Op::UntagResource => self.untag_resource().await,
             Op::ListTags => self.list_tags(),
