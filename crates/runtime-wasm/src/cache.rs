@@ -11,14 +11,18 @@ use tokio::sync::{Mutex, watch};
 
 use crate::compile::{CompileError, Compiler};
 
+/// What is larger is compiled for seconds, and does not hold up what is not.
+const SMALL_BYTES_MAX: u64 = 1024 * 1024;
+
 /// The folder of machine code.
 #[derive(Debug)]
 pub(crate) struct Cache {
     dir: PathBuf,
     fingerprint: String,
     compiler: Compiler,
-    /// One compilation at a time: each uses all cores.
-    compiling: Mutex<()>,
+    /// One compilation of large files at a time, for each uses all cores, and one of small ones beside it.
+    compiling_large: Mutex<()>,
+    compiling_small: Mutex<()>,
     stopping: watch::Sender<bool>,
 }
 
@@ -44,16 +48,20 @@ impl Cache {
             dir,
             fingerprint,
             compiler,
-            compiling: Mutex::default(),
+            compiling_large: Mutex::default(),
+            compiling_small: Mutex::default(),
             stopping: watch::Sender::new(false),
         })
     }
 
     /// The path of checked machine code for the file at `wasm`; compiles it where there is none.
     pub(crate) async fn machine_code(&self, wasm: &Path) -> Result<PathBuf, CompileError> {
-        let content = tokio::fs::read(wasm).await?;
-        let name = hex(&Sha256::digest(&content));
-        drop(content);
+        let turn = if tokio::fs::metadata(wasm).await?.len() > SMALL_BYTES_MAX {
+            &self.compiling_large
+        } else {
+            &self.compiling_small
+        };
+        let name = checksum(wasm).await?;
         let path = self.dir.join(format!("{name}-{}.cwasm", self.fingerprint));
         if is_whole(&path).await {
             return Ok(path);
@@ -62,7 +70,7 @@ impl Cache {
         tokio::select! {
             biased;
             _ = stopping.wait_for(|stopping| *stopping) => Err(CompileError::Stopped),
-            compiled = self.compile(wasm, &path) => compiled.map(|()| path),
+            compiled = self.compile(wasm, &path, turn) => compiled.map(|()| path),
         }
     }
 
@@ -72,8 +80,8 @@ impl Cache {
     }
 
     /// Compiles beside the place and moves it there, checksum first: a crash leaves nothing that would be trusted.
-    async fn compile(&self, wasm: &Path, path: &Path) -> Result<(), CompileError> {
-        let _one_at_a_time = self.compiling.lock().await;
+    async fn compile(&self, wasm: &Path, path: &Path, turn: &Mutex<()>) -> Result<(), CompileError> {
+        let _one_at_a_time = turn.lock().await;
         if is_whole(path).await {
             // Somebody else wanted the same, and came first.
             return Ok(());
@@ -95,18 +103,24 @@ impl Drop for Fresh {
 }
 
 async fn install(fresh: &Path, path: &Path) -> io::Result<()> {
-    let code = tokio::fs::read(fresh).await?;
-    tokio::fs::write(checksum_path(path), hex(&Sha256::digest(&code))).await?;
+    tokio::fs::write(checksum_path(path), checksum(fresh).await?).await?;
     tokio::fs::rename(fresh, path).await
 }
 
 async fn is_whole(path: &Path) -> bool {
-    let code = tokio::fs::read(path).await;
-    let checksum = tokio::fs::read_to_string(checksum_path(path)).await;
-    match (code, checksum) {
-        (Ok(code), Ok(checksum)) => hex(&Sha256::digest(&code)) == checksum,
-        _ => false,
-    }
+    let Ok(written) = tokio::fs::read_to_string(checksum_path(path)).await else {
+        return false;
+    };
+    checksum(path).await.is_ok_and(|found| found == written)
+}
+
+/// The SHA-256 of a file, taken beside the threads that serve calls: 37 MB of machine code take tens of milliseconds.
+async fn checksum(path: &Path) -> io::Result<String> {
+    let path = path.to_owned();
+    let hash = move || std::fs::read(path).map(|content| hex(&Sha256::digest(&content)));
+    tokio::task::spawn_blocking(hash)
+        .await
+        .map_err(io::Error::other)?
 }
 
 fn checksum_path(path: &Path) -> PathBuf {
