@@ -74,6 +74,17 @@ impl Cache {
         }
     }
 
+    /// Removes machine code that the engine refused, checksum first: the next to ask has it compiled.
+    pub(crate) async fn discard(&self, machine_code: &Path) -> io::Result<()> {
+        for path in [&*checksum_path(machine_code), machine_code] {
+            match tokio::fs::remove_file(path).await {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     /// Ends what is being compiled, and compiles nothing more.
     pub(crate) fn stop(&self) {
         self.stopping.send_replace(true);

@@ -39,7 +39,10 @@ pub(crate) enum LoadError {
     /// The guest wants what we do not offer, or is not what we run.
     #[error("{0}")]
     Guest(String),
-    /// The machine code is there, and this engine does not take it.
+    /// The machine code is there, and this engine does not take it: it is another engine's, or too large for the pool.
+    #[error("{0:#}")]
+    Refused(wasmtime::Error),
+    /// The machine code could not be read or mapped.
     #[error("could not load the machine code: {0:#}")]
     Machine(wasmtime::Error),
 }
@@ -72,13 +75,13 @@ impl Loader {
     /// Loads machine code and finds its imports. The error names an interface that we do not offer.
     pub(crate) fn load(&self, machine_code: &Path) -> Result<Guest, LoadError> {
         match Engine::detect_precompiled_file(machine_code).map_err(LoadError::Machine)? {
-            Some(Precompiled::Component) => self.link_component(
-                &deserialize_component(&self.engine, machine_code).map_err(LoadError::Machine)?,
-            ),
-            Some(Precompiled::Module) => {
-                self.link_module(&deserialize_module(&self.engine, machine_code).map_err(LoadError::Machine)?)
+            Some(Precompiled::Component) => {
+                self.link_component(&deserialize_component(&self.engine, machine_code).map_err(not_loaded)?)
             }
-            None => Err(LoadError::Machine(wasmtime::Error::msg("it is none"))),
+            Some(Precompiled::Module) => {
+                self.link_module(&deserialize_module(&self.engine, machine_code).map_err(not_loaded)?)
+            }
+            None => Err(LoadError::Refused(wasmtime::Error::msg("it is no machine code"))),
         }
     }
 
@@ -127,6 +130,17 @@ impl Loader {
         linked
             .map(Guest::Module)
             .map_err(|error| LoadError::Guest(format!("the module cannot be linked: {error:#}")))
+    }
+}
+
+fn not_loaded(error: wasmtime::Error) -> LoadError {
+    let of_the_system = |cause: &(dyn std::error::Error + 'static)| {
+        cause.is::<std::io::Error>() || cause.is::<rustix::io::Errno>()
+    };
+    if error.chain().any(of_the_system) {
+        LoadError::Machine(error)
+    } else {
+        LoadError::Refused(error)
     }
 }
 

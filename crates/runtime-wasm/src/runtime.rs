@@ -92,7 +92,17 @@ impl WasmRuntime {
         let parts = self.parts().await?;
         let wasm = artifact::find(&revision.code.dir, &revision.handler).map_err(of_artifact)?;
         let code = parts.cache.machine_code(&wasm).await.map_err(of_compiling)?;
-        let guest = parts.loader.load(&code).map_err(of_loading)?;
+        let guest = match parts.loader.load(&code) {
+            Err(LoadError::Refused(error)) => {
+                tracing::info!(function = %revision.name, %error, "compiling code again that the engine refused");
+                let discarded = parts.cache.discard(&code).await;
+                discarded.map_err(|error| of_compiling(error.into()))?;
+                let code = parts.cache.machine_code(&wasm).await.map_err(of_compiling)?;
+                parts.loader.load(&code)
+            }
+            loaded => loaded,
+        };
+        let guest = guest.map_err(of_loading)?;
         Ok(Loaded::new(parts.engine.clone(), guest, revision))
     }
 
@@ -131,7 +141,7 @@ fn of_compiling(error: CompileError) -> PrepareError {
 
 fn of_loading(error: LoadError) -> PrepareError {
     match error {
-        LoadError::Guest(_) => PrepareError::Code(error.to_string()),
+        LoadError::Guest(_) | LoadError::Refused(_) => PrepareError::Code(error.to_string()),
         LoadError::Machine(_) => PrepareError::Platform(error.to_string()),
     }
 }

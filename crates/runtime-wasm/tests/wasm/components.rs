@@ -3,6 +3,7 @@
 use squall_runtime::{Exit, Fault};
 
 use crate::host::{World, answer, call, error};
+use crate::streams;
 
 /// Built by examples/hello-wasm-http-c/build.sh.
 const HELLO: &[u8] = include_bytes!("../../../../examples/hello-wasm-http-c/hello.wasm");
@@ -51,6 +52,18 @@ async fn an_event_is_a_request_and_the_responses_body_its_answer() {
     }
 }
 
+/// The guest appends to what lies in its memory: a second answer from the same sandbox would have the first in it.
+#[tokio::test]
+async fn each_streamed_call_gets_a_fresh_sandbox() {
+    let world = World::new();
+    let mut instance = world.instance(HELLO).await;
+    for _ in 0..3 {
+        let (reply, text) = streams::whole(&mut *instance, "/any").await;
+        assert!(reply.is_ok_and(|reply| reply.result.is_ok()));
+        assert_eq!(text.as_deref(), Some("{\"you\": }"));
+    }
+}
+
 #[tokio::test]
 async fn a_component_that_does_not_respond_is_not_waited_for() {
     let world = World::new();
@@ -73,4 +86,37 @@ async fn a_command_component_leaves_with_a_status() {
     assert_eq!(answer(world.call(&command(0), "{}").await.0), "null");
     let (reply, _) = world.call(&command(1), "{}").await;
     assert!(matches!(reply, Err(Fault::Exited(Exit::Status(1)))), "{reply:?}");
+}
+
+/// Components in the wild mix the releases of WASI 0.2, within one component too.
+#[tokio::test]
+async fn every_release_of_wasi_0_2_is_linked_with_every_other() {
+    let world = World::new();
+    for release in 0..=12 {
+        let other = 12 - release;
+        let text = format!(
+            r#"(component
+                (import "wasi:random/random@0.2.{release}" (instance $random
+                    (export "get-random-u64" (func (result u64)))))
+                (import "wasi:clocks/monotonic-clock@0.2.{other}" (instance $clock
+                    (export "now" (func (result u64)))))
+                (core func $random (canon lower (func $random "get-random-u64")))
+                (core func $now (canon lower (func $clock "now")))
+                (core module $code
+                    (import "host" "random" (func $random (result i64)))
+                    (import "host" "now" (func $now (result i64)))
+                    (func (export "run") (result i32) (i64.eqz (i64.or (call $random) (call $now)))))
+                (core instance $host (export "random" (func $random)) (export "now" (func $now)))
+                (core instance $made (instantiate $code (with "host" (instance $host))))
+                (func $run (result (result)) (canon lift (core func $made "run")))
+                (instance $runs (export "run" (func $run)))
+                (export "wasi:cli/run@0.2.{release}" (instance $runs)))"#
+        );
+        let component = wat::parse_str(text).expect("WebAssembly text");
+        assert_eq!(
+            answer(world.call(&component, "{}").await.0),
+            "null",
+            "0.2.{release} and 0.2.{other}"
+        );
+    }
 }

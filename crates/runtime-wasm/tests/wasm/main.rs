@@ -4,6 +4,7 @@
 
 mod components;
 mod host;
+mod hostile;
 mod streams;
 
 use squall_runtime::{Exit, Fault, LogCapture, Runtime};
