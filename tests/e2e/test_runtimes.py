@@ -186,6 +186,9 @@ def test_the_thumbnail_example_makes_a_thumbnail(server, client, built):
 def test_no_example_is_forgotten():
     """A new example needs a test here."""
     tested = {"hello-python", "hello-node", "thumbnail-python", "rust-bootstrap", "awslambdaric-python",
-              "aws-lambda-ric-node", "hello-wasm-c", "hello-wasm-http-c"}  # the last two in test_wasm
+              "aws-lambda-ric-node",
+              # In test_wasm, test_wasm_guests and test_streams.
+              "hello-wasm-c", "hello-wasm-http-c", "hello-wasm-rust", "hello-wasm-js", "hello-wasm-python",
+              "stream-wasm-http-c"}
     there = {path.name for path in EXAMPLES.iterdir() if path.is_dir()}
     assert there <= tested
