@@ -6,6 +6,7 @@
 
 mod arn;
 mod deliver;
+mod events;
 mod function;
 mod invocation;
 mod invoke;
@@ -15,6 +16,7 @@ mod stream;
 
 pub use arn::Home;
 pub use deliver::{Deliver, DeliverByService, DeliverError, Delivery};
+pub use events::{AcceptedEvents, EventNote, EventQuery, EventState, EventStatus, PendingTarget};
 pub use function::{Code, PrepareError, Revision, RevisionId, RuntimeName, Version};
 pub use invocation::{FunctionError, Invocation, Outcome, Placement, RequestId, Usage};
 pub use invoke::{Invoke, InvokeError, ThrottleReason};
