@@ -35,8 +35,12 @@ pub struct DispatcherConfig {
     pub async_per_function_max: usize,
     /// The most accepted events of all functions that run at once; never more than half of `instances_max`.
     pub async_max: usize,
-    /// An accepted event that could not be run for this long is dropped.
+    /// An accepted event that could not be run for this long is given up, where the function does not say.
     pub event_age_max: Duration,
+    /// The most events that were given up and are kept; past it the oldest are discarded.
+    pub failed_max: usize,
+    /// How long those are kept.
+    pub failed_retention: Duration,
 }
 
 impl Default for DispatcherConfig {
@@ -57,6 +61,8 @@ impl Default for DispatcherConfig {
             async_per_function_max: 50,
             async_max: 200,
             event_age_max: Duration::from_secs(6 * 3600),
+            failed_max: 100_000,
+            failed_retention: Duration::from_secs(14 * 24 * 3600),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -11,7 +11,9 @@ use squall_registry::{Change, Registry};
 use squall_runtime::{Hosts, Runtime};
 use squall_store::Store;
 use squall_store::logs::LogStore;
-use squall_types::{Body, Encoding, FunctionRef, Invocation, Invoke, InvokeError, Outcome, Streamed};
+use squall_types::{
+    Body, Deliver, Encoding, FunctionRef, Invocation, Invoke, InvokeError, Outcome, Streamed,
+};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, broadcast};
 use tokio::time::{Instant, timeout};
@@ -26,6 +28,7 @@ use crate::pool::Pools;
 use crate::queue::Queue;
 use crate::resolve::Resolve;
 use crate::stats::Stats;
+use crate::targets::FunctionTargets;
 use crate::{change, invoke, queue, reap, stream};
 
 /// How much longer than their grace instances and calls may take to be gone at the end of a drain.
@@ -48,6 +51,8 @@ pub(crate) struct Inner {
     pub(crate) hosts: Option<Arc<dyn Hosts>>,
     pub(crate) logs: LogStore,
     pub(crate) queue: Queue,
+    /// Where destinations and dead-letter queues are reached; set once, before events run.
+    pub(crate) targets: OnceLock<Arc<dyn Deliver>>,
     /// Held for the length of a decision only: never across an await, never while an instance is dropped.
     state: Mutex<State>,
     /// Starts, stops, watches over instances, accepted events that run, and calls whose callers left.
@@ -83,6 +88,11 @@ impl Inner {
     fn take_changes(&self) -> Option<broadcast::Receiver<Change>> {
         let mut changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
         changes.take()
+    }
+
+    /// How long an accepted event for `target` is kept.
+    pub(crate) fn event_age_max(&self, target: &FunctionRef) -> Duration {
+        queue::age_max(&*self.resolver, &self.config, target)
     }
 
     async fn all_left(&self) {
@@ -131,7 +141,8 @@ impl Dispatcher {
             pools: Pools::new(config.instances_max, config.waiting_max),
         };
         let inner = Inner {
-            queue: Queue::open(store, &config).await?,
+            queue: Queue::open(store, &config, &*resolver).await?,
+            targets: OnceLock::new(),
             config,
             resolver,
             runtimes: runtimes.into(),
@@ -158,6 +169,7 @@ impl Dispatcher {
             tokio::join!(
                 reap::run(&self.inner),
                 queue::run(&self.inner),
+                queue::expire_failed(&self.inner),
                 change::run(&self.inner, changes),
             )
         };
@@ -195,6 +207,27 @@ impl Dispatcher {
         }
     }
 
+    /// Says where destinations and dead-letter queues are reached. Call it once, before [`run`](Self::run).
+    pub fn deliver_through(&self, targets: Arc<dyn Deliver>) {
+        if self.inner.targets.set(targets).is_err() {
+            tracing::error!("destinations were wired twice; the first wiring stays");
+        }
+    }
+
+    /// The functions as targets of deliveries, for the service `lambda`.
+    pub fn function_targets(&self) -> Arc<dyn Deliver> {
+        Arc::new(FunctionTargets::new(&self.inner))
+    }
+
+    pub(crate) fn inner(&self) -> &Arc<Inner> {
+        &self.inner
+    }
+
+    /// Work that is done to its end, also when whoever waits for it goes away.
+    pub(crate) fn detached<T>(&self, work: impl Future<Output = T> + Send + 'static) -> Detached<T> {
+        Detached::new(work, self.inner.tasks.clone(), self.inner.handle.clone())
+    }
+
     /// A look at what is going on.
     pub fn stats(&self) -> Stats {
         let mut stats = Stats {
@@ -212,6 +245,12 @@ impl Dispatcher {
             .functions
             .retain(|_, function| *function != crate::FunctionStats::default());
         stats
+    }
+}
+
+impl From<Arc<Inner>> for Dispatcher {
+    fn from(inner: Arc<Inner>) -> Self {
+        Self { inner }
     }
 }
 
@@ -246,10 +285,11 @@ impl Invoke for Dispatcher {
             return Err(InvokeError::ShuttingDown);
         }
         self.inner.resolver.resolve(&invocation.target)?;
+        let age_max = self.inner.event_age_max(&invocation.target);
         // Not to be cut in two: an event that was written must be noted, or it would wait for the next start.
         let inner = self.inner.clone();
-        let accept = async move { inner.queue.accept(invocation).await };
-        Detached::new(accept, self.inner.tasks.clone(), self.inner.handle.clone()).await
+        self.detached(async move { inner.queue.accept(invocation, age_max).await })
+            .await
     }
 
     async fn dry_run(&self, target: &FunctionRef) -> Result<(), InvokeError> {

@@ -18,6 +18,7 @@ mod dispatcher;
 mod invoke;
 mod lease;
 mod log;
+mod overview;
 mod pool;
 mod queue;
 mod reap;
@@ -27,6 +28,7 @@ mod retry;
 mod start;
 mod stats;
 mod stream;
+mod targets;
 #[cfg(test)]
 mod tests;
 mod wait;

@@ -1,32 +1,39 @@
-//! Accepted events: written before they are acknowledged, run at least once, tried again, dropped in the end.
+//! Accepted events: written before they are acknowledged, run at least once, tried again, handed on in the end.
 //!
 //! The store holds the events, the index in memory only their order. An event is read by its key when its turn comes;
 //! nothing ever scans past the remains of removed ones. Removing a finished event is buffered: after a power loss it may
 //! run once more.
 
 mod attempt;
+mod document;
+mod ending;
 mod index;
-mod record;
+mod places;
+pub(crate) mod record;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use squall_store::{Batch, Scan, Space, Store, StoreError};
-use squall_types::{FunctionName, Invocation, InvokeError, ThrottleReason};
+use squall_types::{FunctionName, FunctionRef, Invocation, InvokeError, ThrottleReason};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 use self::index::{Bounds, Index, Item};
+use self::places::{Place, Places};
 use self::record::Event;
 use crate::config::{DispatcherConfig, OpenError};
 use crate::dispatcher::Inner;
+use crate::log::unix_ms;
+use crate::resolve::Resolve;
 use crate::stats::Stats;
 
-pub(crate) use attempt::forget;
+pub(crate) use attempt::{forget, read};
+pub(crate) use ending::{discard, expire_failed};
 
 /// Where accepted events are.
-const EVENTS: Space = Space("events");
+pub(crate) const EVENTS: Space = Space("events");
 /// Records that are read at once when the queue is opened; each may carry a payload of a mebibyte.
 const OPEN_PAGE_RECORDS: usize = 64;
 /// What a caller is told to wait when the queue is full.
@@ -38,15 +45,22 @@ const NOTHING_DUE: Duration = Duration::from_secs(3600);
 pub(crate) struct Queue {
     store: Arc<dyn Store>,
     index: Mutex<Index>,
+    /// Those on their way.
+    places: Mutex<Places>,
+    /// Those that were given up.
+    failed: Mutex<Places>,
     /// Something may be ready to run.
     wake: Notify,
     is_closed: AtomicBool,
-    event_age_max: Duration,
 }
 
 impl Queue {
     /// Reads what was accepted before.
-    pub(crate) async fn open(store: Arc<dyn Store>, config: &DispatcherConfig) -> Result<Self, OpenError> {
+    pub(crate) async fn open(
+        store: Arc<dyn Store>,
+        config: &DispatcherConfig,
+        resolver: &dyn Resolve,
+    ) -> Result<Self, OpenError> {
         // Accepted events never take more than half of the host: calls have people waiting.
         let running_max = config.async_max.min(config.instances_max / 2).max(1);
         let bounds = Bounds {
@@ -58,41 +72,55 @@ impl Queue {
         let queue = Self {
             store,
             index: Mutex::new(Index::new(bounds)),
+            places: Mutex::default(),
+            failed: Mutex::default(),
             wake: Notify::new(),
             is_closed: AtomicBool::new(false),
-            event_age_max: config.event_age_max,
         };
-        let mut scan = Scan::prefix(EVENTS, record::PREFIX).limit(OPEN_PAGE_RECORDS);
+        queue
+            .read_all(record::PREFIX, |sequence, event| {
+                queue.index().hold(&event.target.name);
+                queue.insert(sequence, event, age_max(resolver, config, &event.target));
+            })
+            .await?;
+        queue
+            .read_all(record::FAILED, |sequence, event| {
+                queue.failed().insert(sequence, place(event, event.born()));
+            })
+            .await?;
+        Ok(queue)
+    }
+
+    /// Shows all records of one kind, in their order.
+    async fn read_all(&self, prefix: &'static [u8], see: impl Fn(u64, &Event)) -> Result<(), OpenError> {
+        let mut scan = Scan::prefix(EVENTS, prefix).limit(OPEN_PAGE_RECORDS);
         loop {
-            let page = queue.store.scan(scan.clone()).await?;
+            let page = self.store.scan(scan.clone()).await?;
             for (key, entry) in &page {
-                let sequence = record::sequence(key)?;
+                let sequence = record::sequence(prefix, key)?;
                 let event =
                     Event::decode(&entry.value).map_err(|reason| OpenError::Damaged { sequence, reason })?;
-                queue.index().hold(&event.target.name);
-                queue.insert(sequence, &event);
+                see(sequence, &event);
             }
             match page.last() {
                 Some((last, _)) if page.len() == OPEN_PAGE_RECORDS => scan = scan.after(last.clone()),
-                _ => return Ok(queue),
+                _ => return Ok(()),
             }
         }
     }
 
     /// Writes the event. When this returns `Ok`, it survives power loss. To be polled to its end.
-    pub(crate) async fn accept(&self, invocation: Invocation) -> Result<(), InvokeError> {
+    pub(crate) async fn accept(&self, invocation: Invocation, age_max: Duration) -> Result<(), InvokeError> {
         let event = Event::new(invocation, SystemTime::now());
         let name = &event.target.name;
         if !self.index().reserve(name) {
-            return Err(InvokeError::Throttled {
-                reason: ThrottleReason::CallerRateLimitExceeded,
-                retry_after: RETRY_AFTER,
-            });
+            return Err(full());
         }
-        match self.write(&event).await {
+        let batch = Batch::durable().append(EVENTS, record::PREFIX, event.encode());
+        match self.commit_append(batch).await {
             Ok(sequence) => {
-                self.insert(sequence, &event);
-                self.wake.notify_one();
+                self.insert(sequence, &event, age_max);
+                self.wake();
                 Ok(())
             }
             Err(error) => {
@@ -105,10 +133,11 @@ impl Queue {
         }
     }
 
-    async fn write(&self, event: &Event) -> Result<u64, StoreError> {
-        let batch = Batch::durable().append(EVENTS, record::PREFIX, event.encode());
+    /// Commits a batch whose first operation appends an event, and gives the event's sequence number.
+    pub(crate) async fn commit_append(&self, batch: Batch) -> Result<u64, StoreError> {
         let committed = self.store.commit(batch).await?;
-        let key = committed.appended.first().map(|key| record::sequence(key));
+        let key = committed.appended.first();
+        let key = key.map(|key| record::sequence(record::PREFIX, key));
         match key {
             Some(Ok(sequence)) => Ok(sequence),
             _ => Err(StoreError::Corrupt("an append did not give its key".to_owned())),
@@ -122,23 +151,25 @@ impl Queue {
 
     /// Adds what it knows to `stats`.
     pub(crate) fn count(&self, stats: &mut Stats, now: Instant) {
-        for (name, events, first_expires) in self.index().counts() {
+        for (name, events, oldest_age) in self.index().counts(now) {
             let function = stats.functions.entry(name.clone()).or_default();
             function.queued_events = events;
-            function.oldest_event_age =
-                first_expires.map(|expires| self.event_age_max.saturating_sub(expires - now));
+            function.oldest_event_age = oldest_age;
         }
     }
 
     /// Puts an event in its place in the index. Wall-clock times become moments of this process.
-    fn insert(&self, sequence: u64, event: &Event) {
+    pub(crate) fn insert(&self, sequence: u64, event: &Event, age_max: Duration) {
         let (now, wall) = (Instant::now(), SystemTime::now());
-        let age = wall.duration_since(event.accepted).unwrap_or_default();
+        self.places().insert(sequence, place(event, event.accepted));
+        let age = wall.duration_since(event.born()).unwrap_or_default();
         let delay = event.due.duration_since(wall).unwrap_or_default();
         let item = Item {
             sequence,
-            expires: now + self.event_age_max.saturating_sub(age),
+            expires: now + age_max.saturating_sub(age),
+            age_max,
             backoffs: 0,
+            refusal: None,
         };
         // A clock that was set back must not hold an event past its age.
         let due = (now + delay).min(item.expires);
@@ -152,9 +183,43 @@ impl Queue {
         self.index().next(Instant::now())
     }
 
-    fn index(&self) -> MutexGuard<'_, Index> {
+    pub(crate) fn wake(&self) {
+        self.wake.notify_one();
+    }
+
+    pub(crate) fn places(&self) -> MutexGuard<'_, Places> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn failed(&self) -> MutexGuard<'_, Places> {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn index(&self) -> MutexGuard<'_, Index> {
         // A panic under this lock is a bug in counting; events are in the store whatever the index says.
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How long an event for `target` is kept.
+pub(crate) fn age_max(resolver: &dyn Resolve, config: &DispatcherConfig, target: &FunctionRef) -> Duration {
+    let policy = resolver.event_policy(target);
+    policy.age_max.unwrap_or(config.event_age_max)
+}
+
+/// The queue takes no more.
+pub(crate) fn full() -> InvokeError {
+    InvokeError::Throttled {
+        reason: ThrottleReason::CallerRateLimitExceeded,
+        retry_after: RETRY_AFTER,
+    }
+}
+
+fn place(event: &Event, at: SystemTime) -> Place {
+    Place {
+        id: event.request_id,
+        function: event.target.name.clone(),
+        at_ms: unix_ms(at),
     }
 }
 

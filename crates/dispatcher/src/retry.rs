@@ -10,7 +10,10 @@ const BACKOFF_MIN: Duration = Duration::from_secs(1);
 const BACKOFF_MAX: Duration = Duration::from_secs(300);
 
 /// The wait after the function failed for the `failures`-th time, counted from 1; `None` when that was the last.
-pub(crate) fn after_function_error(failures: u8) -> Option<Duration> {
+pub(crate) fn after_function_error(failures: u8, retries_max: u32) -> Option<Duration> {
+    if u32::from(failures) > retries_max {
+        return None;
+    }
     let index = usize::from(failures).checked_sub(1)?;
     AFTER_FUNCTION_ERROR.get(index).copied()
 }
@@ -27,10 +30,15 @@ mod tests {
 
     #[test]
     fn a_function_gets_two_more_attempts_after_one_and_two_minutes() {
-        let waits: Vec<_> = (1..=4)
-            .map(|failures| after_function_error(failures).map(|wait| wait.as_secs()))
-            .collect();
-        assert_eq!(waits, [Some(60), Some(120), None, None]);
+        let waits = |retries_max| {
+            let waits = (1..=4).map(|failures| after_function_error(failures, retries_max));
+            waits
+                .map(|wait| wait.map(|wait| wait.as_secs()))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(waits(2), [Some(60), Some(120), None, None]);
+        assert_eq!(waits(1), [Some(60), None, None, None]);
+        assert_eq!(waits(0), [None; 4]);
     }
 
     #[test]

@@ -4,4 +4,5 @@ mod calls;
 mod drain;
 mod events;
 pub(crate) mod fake;
+mod handover;
 mod life;

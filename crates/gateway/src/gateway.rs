@@ -5,11 +5,10 @@ use std::sync::Arc;
 
 use http::{Request, Response, header};
 use hyper::body::Incoming;
-use squall_events::mapping::Mappings;
 use squall_events::queue::Queues;
 use squall_registry::Registry;
 use squall_store::logs::LogStore;
-use squall_types::{Home, Invoke};
+use squall_types::{AcceptedEvents, DeliverByService, Home, Invoke};
 use squall_workflow::dag::Dags;
 use tokio_util::sync::CancellationToken;
 
@@ -48,8 +47,10 @@ pub struct Engines {
     pub dags: Option<Dags>,
     /// Queues, for SQS's API.
     pub queues: Queues,
-    /// Event source mappings.
-    pub mappings: Mappings,
+    /// Takes what destinations and dead-letter queues are named for.
+    pub deliver: DeliverByService,
+    /// Keeps accepted events.
+    pub events: Option<Arc<dyn AcceptedEvents>>,
 }
 
 /// The HTTP edge of one server.

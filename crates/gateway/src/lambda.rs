@@ -4,10 +4,10 @@
 //! operation's own function.
 
 mod aliases;
+mod event_invoke;
 mod functions;
 mod input;
 mod invoke;
-mod mappings;
 mod settings;
 mod shapes;
 mod stream;
@@ -121,7 +121,8 @@ fn too_large(bytes_max: usize, operation: Option<Operation>) -> ApiError {
     }
 }
 
-fn query(head: &Parts) -> HashMap<String, String> {
+/// The pairs of a query, decoded; of a name that comes twice the last.
+pub(crate) fn query(head: &Parts) -> HashMap<String, String> {
     let decode = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
     let pairs = head
         .uri
@@ -161,6 +162,11 @@ impl Call<'_> {
             Op::UpdateFunctionUrlConfig => self.update_url().await,
             Op::DeleteFunctionUrlConfig => self.delete_url().await,
             Op::ListFunctionUrlConfigs => self.list_urls(),
+            Op::PutFunctionEventInvokeConfig => self.put_event_invoke().await,
+            Op::UpdateFunctionEventInvokeConfig => self.update_event_invoke().await,
+            Op::GetFunctionEventInvokeConfig => self.get_event_invoke(),
+            Op::DeleteFunctionEventInvokeConfig => self.delete_event_invoke().await,
+            Op::ListFunctionEventInvokeConfigs => self.list_event_invokes(),
             Op::PutFunctionConcurrency => self.put_concurrency().await,
             Op::GetFunctionConcurrency => self.get_concurrency(),
             Op::DeleteFunctionConcurrency => self.delete_concurrency().await,
@@ -168,11 +174,6 @@ impl Call<'_> {
             Op::PutProvisionedConcurrencyConfig => Err(ApiError::invalid_parameter(
                 "Squall does not offer provisioned concurrency; instances of Python functions start in milliseconds.",
             )),
-            Op::CreateEventSourceMapping => self.create_mapping().await,
-            Op::GetEventSourceMapping => self.get_mapping(),
-            Op::ListEventSourceMappings => self.list_mappings(),
-            Op::UpdateEventSourceMapping => self.update_mapping().await,
-            Op::DeleteEventSourceMapping => self.delete_mapping().await,
             Op::TagResource => self.tag_resource().await,
             Op::UntagResource => self.untag_resource().await,
             Op::ListTags => self.list_tags(),

@@ -84,6 +84,7 @@ impl Registry {
         self.change(function, move |edit| {
             edit.record.aliases.remove(&alias);
             edit.record.urls.retain(|url| url.alias.as_ref() != Some(&alias));
+            edit.record.event_invoke.remove(alias.as_str());
             Ok(())
         })
         .await

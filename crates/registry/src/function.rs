@@ -60,6 +60,9 @@ pub struct FunctionConfig {
     pub tracing_mode: String,
     /// `None` or `PublishedVersions`.
     pub snap_start: String,
+    /// The ARN that takes events that were given up. Records from before it existed have none.
+    #[serde(default)]
+    pub dead_letter: Option<String>,
     /// Base64 of the SHA-256 of the package, as Lambda shows it.
     pub code_sha256: String,
     /// Bytes of the package.

@@ -201,6 +201,7 @@ fn new_record(latest: VersionRecord, tags: BTreeMap<String, String>) -> Function
         reserved_concurrency: None,
         aliases: BTreeMap::new(),
         urls: Vec::new(),
+        event_invoke: BTreeMap::new(),
     }
 }
 
@@ -223,6 +224,7 @@ fn new_config(request: CreateFunction, package: &Package) -> FunctionConfig {
         log_format: text(request.log_format, "Text"),
         tracing_mode: text(request.tracing_mode, "PassThrough"),
         snap_start: text(request.snap_start, "None"),
+        dead_letter: request.dead_letter.filter(|arn| !arn.is_empty()),
         name: request.name,
         code_sha256: package.sha256_base64.clone(),
         code_bytes: package.bytes,
@@ -256,6 +258,10 @@ fn apply(config: &mut FunctionConfig, request: UpdateConfiguration) {
     set(&mut config.log_format, request.log_format);
     set(&mut config.tracing_mode, request.tracing_mode);
     set(&mut config.snap_start, request.snap_start);
+    let dead_letter = request
+        .dead_letter
+        .map(|arn| Some(arn).filter(|arn| !arn.is_empty()));
+    set(&mut config.dead_letter, dead_letter);
 }
 
 /// Changes `$LATEST` by `update`, and keeps what calls run until the new one is ready.

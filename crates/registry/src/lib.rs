@@ -6,6 +6,7 @@
 mod aliases;
 mod change;
 mod error;
+mod event_invoke;
 mod function;
 mod functions;
 mod package;
@@ -21,6 +22,7 @@ mod versions;
 
 pub use change::Change;
 pub use error::RegistryError;
+pub use event_invoke::{EventInvokeConfig, EventInvokeSettings, EventPolicy};
 pub use function::{
     Alias, Cors, Function, FunctionConfig, FunctionUrl, InvokeMode, LastUpdateStatus, State, UrlAuthType,
 };

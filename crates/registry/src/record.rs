@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use squall_store::Space;
 use squall_types::{AliasName, FunctionName, RevisionId};
 
-use crate::{Alias, FunctionConfig, FunctionUrl, RegistryError};
+use crate::{Alias, EventInvokeConfig, FunctionConfig, FunctionUrl, RegistryError};
 
 /// Functions, by name.
 pub(crate) const FUNCTIONS: Space = Space("functions");
@@ -44,6 +44,9 @@ pub(crate) struct FunctionRecord {
     pub(crate) reserved_concurrency: Option<u32>,
     pub(crate) aliases: BTreeMap<AliasName, Alias>,
     pub(crate) urls: Vec<FunctionUrl>,
+    /// By qualifier. Records from before it existed have none.
+    #[serde(default)]
+    pub(crate) event_invoke: BTreeMap<String, EventInvokeConfig>,
 }
 
 #[derive(Serialize, Deserialize)]

@@ -32,6 +32,8 @@ pub struct CreateFunction {
     pub log_format: Option<String>,
     pub tracing_mode: Option<String>,
     pub snap_start: Option<String>,
+    /// Empty means none.
+    pub dead_letter: Option<String>,
     pub tags: BTreeMap<String, String>,
     pub code: CodeSource,
     /// Also publish version 1.
@@ -69,6 +71,8 @@ pub struct UpdateConfiguration {
     pub log_format: Option<String>,
     pub tracing_mode: Option<String>,
     pub snap_start: Option<String>,
+    /// Empty means none.
+    pub dead_letter: Option<String>,
     /// The update is refused when this is not the current revision id.
     pub revision_id: Option<String>,
 }

@@ -223,7 +223,7 @@ fn length(field: &str, value: Option<&str>, chars_max: usize) -> Result<()> {
     }
 }
 
-fn range(field: &str, value: Option<u32>, least: u32, most: u32) -> Result<()> {
+pub(crate) fn range(field: &str, value: Option<u32>, least: u32, most: u32) -> Result<()> {
     let Some(value) = value else { return Ok(()) };
     let bound = if value < least {
         format!("have value greater than or equal to {least}")

@@ -88,6 +88,7 @@ impl Registry {
                     pointing.join(", ")
                 )));
             }
+            edit.record.event_invoke.remove(&number.to_string());
             edit.versions
                 .remove(&number)
                 .map(|_| ())
@@ -105,6 +106,7 @@ pub(crate) fn publish(edit: &mut Edit, description: Option<String>) -> FunctionC
         && let Some(last) = edit.versions.get(&number)
         && last.config.role == record.latest.config.role
         && last.config.tracing_mode == record.latest.config.tracing_mode
+        && last.config.dead_letter == record.latest.config.dead_letter
     {
         return last.config.clone();
     }

@@ -17,7 +17,7 @@ use squall_runtime_process::{ProcessConfig, ProcessRuntime};
 use squall_runtime_wasm::{Compiler, WasmConfig, WasmRuntime};
 use squall_store::logs::{LogConfig, LogStore};
 use squall_store::{Embedded, EmbeddedConfig, Store};
-use squall_types::{Home, MIB};
+use squall_types::{DeliverByService, Home, MIB};
 use squall_workflow::dag::{self, Dags, NoState};
 use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
@@ -63,11 +63,13 @@ pub(crate) async fn run(args: UpArgs) -> anyhow::Result<()> {
     let registry = open_registry(&args, home.clone(), &data_dir, store.clone(), &runtimes).await?;
     let dispatcher = open_dispatcher(&args, &registry, &runtimes, store.clone(), logs.clone()).await?;
     let dags = open_dags(&dispatcher, store.clone()).await?;
-    let events = Events::open(store.clone(), home.clone(), Arc::new(dispatcher.clone())).await?;
+    let events = Events::open(store.clone(), home.clone()).await?;
+    let deliver = wire_targets(&dispatcher, &events);
     let engines = Engines {
         dags: Some(dags.clone()),
         queues: events.queues.clone(),
-        mappings: events.mappings.clone(),
+        deliver,
+        events: Some(Arc::new(dispatcher.clone())),
     };
     let gateway = open_gateway(
         &credentials,
@@ -213,6 +215,15 @@ async fn open_dispatcher(
 async fn open_dags(dispatcher: &Dispatcher, store: Arc<dyn Store>) -> anyhow::Result<Dags> {
     let invoke = Arc::new(dispatcher.clone());
     Ok(Dags::open(store, invoke, Arc::new(NoState), dag::Config::default()).await?)
+}
+
+/// Who takes what destinations and dead-letter queues are named for, by the service in their ARN.
+fn wire_targets(dispatcher: &Dispatcher, events: &Events) -> DeliverByService {
+    let targets = DeliverByService::new()
+        .with("lambda", dispatcher.function_targets())
+        .with("sqs", Arc::new(events.queues.clone()));
+    dispatcher.deliver_through(Arc::new(targets.clone()));
+    targets
 }
 
 fn open_gateway(

@@ -3,50 +3,26 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use squall_runtime::LogLine;
+use bytes::Bytes;
 use squall_store::Batch;
-use squall_types::{FunctionName, InvokeError};
+use squall_types::{FunctionError, FunctionName, InvokeError};
 use tokio::time::Instant;
 
+use super::ending;
 use super::index::Item;
-use super::record::{self, Event};
+use super::record::{self, Condition, Event};
 use super::{EVENTS, Queue};
 use crate::dispatcher::Inner;
-use crate::{invoke, log, report, retry};
-
-/// Why an event is dropped without having succeeded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Reason {
-    /// The function failed on it as often as it may.
-    RetriesExhausted,
-    /// It could not be run for the longest time that an event is kept.
-    EventAgeExceeded,
-    /// The function, version or alias is gone.
-    FunctionDeleted,
-    /// It can never be run as it is.
-    Refused,
-}
-
-impl Reason {
-    /// Lambda's `condition` of a destination record, where it has one.
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::RetriesExhausted => "RetriesExhausted",
-            Self::EventAgeExceeded => "EventAgeExceeded",
-            Self::FunctionDeleted => "FunctionDeleted",
-            Self::Refused => "Refused",
-        }
-    }
-}
+use crate::{invoke, retry};
 
 /// What to do with an event after an attempt.
-enum Next {
-    /// It is done, well or not: remove it.
+pub(super) enum Next {
+    /// It is done, or given up: its record is not on its way any more.
     Done,
     /// Later, since the function failed on it.
     Later(Duration),
-    /// Later, since it could not be run: ever longer until it can.
-    Backoff,
+    /// Later, since it could not be run or handed over, for this reason: ever longer until it can.
+    Backoff(&'static str),
     /// The queue is closed: it stays in the store for the next start.
     Left,
 }
@@ -60,18 +36,23 @@ struct Running {
 
 impl Running {
     fn done(mut self) {
-        self.item = None;
+        if let Some(item) = self.item.take() {
+            self.inner.queue.places().remove(item.sequence);
+        }
         let mut index = self.inner.queue.index();
         index.ended(&self.name);
         index.release(&self.name);
     }
 
-    fn again(&mut self, after: Duration, backoffs: u8) {
+    fn again(&mut self, after: Duration, backoffs: u8, refusal: Option<&'static str>) {
         if let Some(mut item) = self.item.take() {
-            item.backoffs = backoffs;
+            (item.backoffs, item.refusal) = (backoffs, refusal);
             let now = Instant::now();
-            // At its last moment it is looked at once more, to be dropped.
-            let due = (now + after).min(item.expires);
+            // At its last moment it is looked at once more, to be given up; where even that failed, later.
+            let due = match item.expires {
+                expires if expires > now => (now + after).min(expires),
+                _ => now + after,
+            };
             let mut index = self.inner.queue.index();
             index.ended(&self.name);
             index.insert(&self.name, item, due, now);
@@ -81,28 +62,36 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.again(retry::backoff(0), 0);
+        self.again(retry::backoff(0), 0, Some("platform fault"));
         self.inner.queue.wake.notify_one();
     }
 }
 
 /// Runs the event once.
-pub(super) async fn attempt(inner: Arc<Inner>, name: FunctionName, item: Item) {
+pub(super) async fn attempt(inner: Arc<Inner>, name: FunctionName, mut item: Item) {
     let mut running = Running {
         inner: inner.clone(),
         name,
         item: Some(item.clone()),
     };
-    match try_once(&inner, &running.name, &item).await {
+    let next = try_once(&inner, &running.name, &mut item).await;
+    running.item = Some(item.clone());
+    match next {
         Next::Done => running.done(),
-        Next::Later(delay) => running.again(delay, 0),
-        Next::Backoff => running.again(retry::backoff(item.backoffs), item.backoffs.saturating_add(1)),
-        Next::Left => running.again(Duration::ZERO, item.backoffs),
+        Next::Later(delay) => running.again(delay, 0, None),
+        Next::Backoff(why) => {
+            running.again(
+                retry::backoff(item.backoffs),
+                item.backoffs.saturating_add(1),
+                Some(why),
+            );
+        }
+        Next::Left => running.again(Duration::ZERO, item.backoffs, item.refusal),
     }
 }
 
-async fn try_once(inner: &Arc<Inner>, name: &FunctionName, item: &Item) -> Next {
-    let event = match read(&inner.queue, item.sequence).await {
+async fn try_once(inner: &Arc<Inner>, name: &FunctionName, item: &mut Item) -> Next {
+    let event = match read(&inner.queue, record::key(item.sequence)).await {
         Ok(Some(event)) => event,
         Ok(None) => {
             tracing::error!(function = %name, sequence = item.sequence, "the record of an accepted event is gone");
@@ -110,74 +99,92 @@ async fn try_once(inner: &Arc<Inner>, name: &FunctionName, item: &Item) -> Next 
         }
         Err(error) => {
             tracing::error!(function = %name, sequence = item.sequence, error, "could not read an accepted event");
-            return Next::Backoff;
+            return Next::Backoff("platform fault");
         }
     };
-    if item.expires <= Instant::now() {
-        return exhausted(inner, item.sequence, &event, Reason::EventAgeExceeded).await;
+    if event.ending.is_some() {
+        return ending::hand_over(inner, item, event).await;
     }
-    match invoke::call(inner.clone(), event.invocation(), None).await {
-        Ok(outcome) if outcome.result.is_ok() => remove(&inner.queue, item.sequence).await,
-        Ok(_) => failed(inner, item.sequence, event).await,
-        Err(InvokeError::NotFound(_)) => {
-            exhausted(inner, item.sequence, &event, Reason::FunctionDeleted).await
+    // The age may have been set anew since the event was put into its row.
+    item.live_for(inner.event_age_max(&event.target));
+    if item.expires <= Instant::now() {
+        return ending::end(inner, item, event, Condition::EventAgeExceeded, None).await;
+    }
+    let condition = match invoke::call(inner.clone(), event.invocation(), None).await {
+        Ok(outcome) => {
+            let version = outcome.executed_version.to_string();
+            match outcome.result {
+                Ok(body) => {
+                    let response = Some((version, body));
+                    return ending::end(inner, item, event, Condition::Success, response).await;
+                }
+                Err(error) => return failed(inner, item, event, version, error).await,
+            }
         }
-        Err(InvokeError::PayloadTooLarge { .. }) => {
-            exhausted(inner, item.sequence, &event, Reason::Refused).await
-        }
-        Err(InvokeError::ShuttingDown) => Next::Left,
+        Err(InvokeError::NotFound(_)) => Condition::FunctionDeleted,
+        Err(InvokeError::PayloadTooLarge { .. }) => Condition::Refused,
+        Err(InvokeError::ShuttingDown) => return Next::Left,
         Err(error) => {
             tracing::debug!(function = %name, request_id = %event.request_id, %error, "an accepted event waits");
-            Next::Backoff
+            return Next::Backoff(refusal(&error));
         }
+    };
+    ending::end(inner, item, event, condition, None).await
+}
+
+fn refusal(error: &InvokeError) -> &'static str {
+    match error {
+        InvokeError::Throttled { .. } => "throttled",
+        InvokeError::NotReady { .. } => "not ready",
+        _ => "platform fault",
     }
 }
 
 /// The function failed on it.
-async fn failed(inner: &Inner, sequence: u64, mut event: Event) -> Next {
+async fn failed(
+    inner: &Arc<Inner>,
+    item: &mut Item,
+    mut event: Event,
+    version: String,
+    error: FunctionError,
+) -> Next {
     event.failures = event.failures.saturating_add(1);
-    let Some(delay) = retry::after_function_error(event.failures) else {
-        return exhausted(inner, sequence, &event, Reason::RetriesExhausted).await;
+    let now = SystemTime::now();
+    event.note(now, summary(&error.body));
+    let policy = inner.resolver.event_policy(&event.target);
+    let Some(delay) = retry::after_function_error(event.failures, policy.retries_max) else {
+        let response = Some((version, error.body));
+        return ending::end(inner, item, event, Condition::RetriesExhausted, response).await;
     };
-    event.due = SystemTime::now() + delay;
+    event.due = now + delay;
     // Buffered: after a power loss the event may run more often than it would have, and never less.
+    write(inner, item.sequence, &event).await;
+    Next::Later(delay)
+}
+
+/// `ErrorType: message` of a function's error.
+pub(super) fn summary(body: &Bytes) -> String {
+    let error: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
+    let text = |field: &str| error[field].as_str().unwrap_or("?").to_owned();
+    format!("{}: {}", text("errorType"), text("errorMessage"))
+}
+
+/// Notes what happened to an event that stays on its way; buffered.
+pub(super) async fn write(inner: &Inner, sequence: u64, event: &Event) {
     let batch = Batch::buffered().put(EVENTS, record::key(sequence), event.encode());
     if let Err(error) = inner.queue.store.commit(batch).await {
         tracing::error!(request_id = %event.request_id, %error, "could not note an attempt at an accepted event");
     }
-    Next::Later(delay)
 }
 
-/// Nothing more is tried. Destinations and dead-letter queues will hang here.
-async fn exhausted(inner: &Inner, sequence: u64, event: &Event, reason: Reason) -> Next {
-    let (name, request_id) = (&event.target.name, event.request_id);
-    let reason = reason.as_str();
-    tracing::warn!(function = %name, %request_id, reason, "dropped an accepted event");
-    let at = SystemTime::now();
-    let text = format!("{} {request_id} Event dropped: {reason}", report::iso(at));
-    if reason != Reason::FunctionDeleted.as_str() {
-        // The log of a deleted function is gone, and stays gone.
-        log::outside(&inner.logs, name, "queue", vec![LogLine { at, text }]).await;
-    }
-    remove(&inner.queue, sequence).await
-}
-
-/// Buffered: a removal that is lost makes the event run once more.
-async fn remove(queue: &Queue, sequence: u64) -> Next {
-    let batch = Batch::buffered().delete(EVENTS, record::key(sequence));
-    if let Err(error) = queue.store.commit(batch).await {
-        tracing::error!(sequence, %error, "could not remove a finished event; it runs again after a restart");
-    }
-    Next::Done
-}
-
-async fn read(queue: &Queue, sequence: u64) -> Result<Option<Event>, String> {
-    let entry = queue.store.get(EVENTS, &record::key(sequence)).await;
+pub(crate) async fn read(queue: &Queue, key: Bytes) -> Result<Option<Event>, String> {
+    let entry = queue.store.get(EVENTS, &key).await;
     let entry = entry.map_err(|error| error.to_string())?;
     entry.map(|entry| Event::decode(&entry.value)).transpose()
 }
 
-/// Drops all waiting events of a function that was deleted, in a task of its own.
+/// Gives up all waiting events of a function that was deleted, in a task of its own. Those that ended already are
+/// still handed over.
 pub(crate) fn forget(inner: &Arc<Inner>, name: &FunctionName) {
     let items = inner.queue.index().take_all(name);
     if items.is_empty() {
@@ -185,19 +192,29 @@ pub(crate) fn forget(inner: &Arc<Inner>, name: &FunctionName) {
     }
     let (inner, name) = (inner.clone(), name.clone());
     let (tasks, handle) = (inner.tasks.clone(), inner.handle.clone());
-    let drop_all = async move {
-        for item in items {
-            match read(&inner.queue, item.sequence).await {
-                Ok(Some(event)) => {
-                    exhausted(&inner, item.sequence, &event, Reason::FunctionDeleted).await;
+    let forget_all = async move {
+        for mut item in items {
+            let next = match read(&inner.queue, record::key(item.sequence)).await {
+                Ok(Some(event)) if event.ending.is_none() => {
+                    ending::end(&inner, &mut item, event, Condition::FunctionDeleted, None).await
                 }
-                Ok(None) => {}
+                Ok(Some(_)) => Next::Later(Duration::ZERO),
+                Ok(None) => Next::Done,
                 Err(error) => {
                     tracing::error!(function = %name, sequence = item.sequence, error, "could not read an accepted event");
+                    Next::Backoff("platform fault")
                 }
+            };
+            let now = Instant::now();
+            if matches!(next, Next::Done) {
+                inner.queue.places().remove(item.sequence);
+                inner.queue.index().release(&name);
+            } else {
+                let due = now + retry::backoff(0);
+                inner.queue.index().insert(&name, item, due, now);
+                inner.queue.wake.notify_one();
             }
-            inner.queue.index().release(&name);
         }
     };
-    tasks.spawn_on(drop_all, &handle);
+    tasks.spawn_on(forget_all, &handle);
 }

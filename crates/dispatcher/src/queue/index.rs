@@ -6,6 +6,7 @@
 mod tests;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::time::Duration;
 
 use squall_types::FunctionName;
 use tokio::time::Instant;
@@ -17,8 +18,23 @@ pub(crate) struct Item {
     pub(crate) sequence: u64,
     /// When it is dropped instead of run.
     pub(crate) expires: Instant,
+    /// How long it is kept from its acceptance, or from its end, to `expires`.
+    pub(crate) age_max: Duration,
     /// How often in a row it could not be run, through no fault of the function.
     pub(crate) backoffs: u8,
+    /// Why the newest attempt did not begin.
+    pub(crate) refusal: Option<&'static str>,
+}
+
+impl Item {
+    /// Changes how long it is kept, counted from when it was before.
+    pub(crate) fn live_for(&mut self, age_max: Duration) {
+        let longer = age_max.saturating_sub(self.age_max);
+        let shorter = self.age_max.saturating_sub(age_max);
+        let expires = (self.expires + longer).checked_sub(shorter);
+        self.expires = expires.unwrap_or(self.expires);
+        self.age_max = age_max;
+    }
 }
 
 /// The bounds.
@@ -157,20 +173,29 @@ impl Index {
         items
     }
 
-    /// For each function the number of its events, and the moment at which the first of those that wait expires.
-    pub(crate) fn counts(&self) -> Vec<(&FunctionName, usize, Option<Instant>)> {
-        let mut first: HashMap<&FunctionName, Instant> = HashMap::new();
+    /// When an event that waits is due, and why its newest attempt did not begin.
+    pub(crate) fn look_up(&self, sequence: u64) -> Option<(Instant, Option<&'static str>)> {
+        let mut delayed = self.delayed.iter().filter(|((_, of), _)| *of == sequence);
+        delayed.next().map(|((due, _), (_, item))| (*due, item.refusal))
+    }
+
+    /// For each function the number of its events, and the age of the oldest of those that wait.
+    pub(crate) fn counts(&self, now: Instant) -> Vec<(&FunctionName, usize, Option<Duration>)> {
+        let mut oldest: HashMap<&FunctionName, Duration> = HashMap::new();
         let ready = self.functions.iter().flat_map(|(name, events)| {
             let items = events.ready.iter();
             items.map(move |item| (name, item))
         });
         let delayed = self.delayed.values().map(|(name, item)| (name, item));
         for (name, item) in ready.chain(delayed) {
-            let expires = first.entry(name).or_insert(item.expires);
-            *expires = item.expires.min(*expires);
+            let age = item
+                .age_max
+                .saturating_sub(item.expires.saturating_duration_since(now));
+            let known = oldest.entry(name).or_insert(age);
+            *known = age.max(*known);
         }
         let all = self.functions.iter();
-        all.map(|(name, events)| (name, events.total, first.get(name).copied()))
+        all.map(|(name, events)| (name, events.total, oldest.get(name).copied()))
             .collect()
     }
 

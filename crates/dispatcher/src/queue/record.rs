@@ -1,7 +1,11 @@
-//! The format in which an accepted event is kept.
+//! The format in which an accepted event is kept, from its acceptance until it is done or discarded.
 //!
-//! Key: `e`, then what the store's append adds (8 bytes of sequence, 4 of place, big-endian). Value: a format byte,
-//! the CRC-32 of the rest (little-endian), the event in postcard. A change of [`Stored`] is a new format byte.
+//! Key: `e` (on its way) or `f` (given up), then 8 bytes of sequence and 4 of place, big-endian, as the store's append
+//! makes them. Value: a format byte, the CRC-32 of the rest (little-endian), the event in postcard. A change of
+//! [`Stored`] is a new format byte; format 1 had only what is now [`First`].
+
+#[cfg(test)]
+mod tests;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -12,10 +16,16 @@ use squall_types::{Encoding, FunctionName, FunctionRef, Invocation, Placement, R
 use crate::config::OpenError;
 use crate::log::unix_ms;
 
-/// What every key starts with.
+/// What the keys of events on their way start with.
 pub(crate) const PREFIX: &[u8] = b"e";
-const FORMAT: u8 = 1;
+/// What the keys of events that were given up start with.
+pub(crate) const FAILED: &[u8] = b"f";
+const FORMAT: u8 = 2;
 const HEADER_BYTES: usize = 5;
+/// The most notes of an event; the oldest go.
+const NOTES_MAX: usize = 8;
+/// The most bytes of a note's text.
+const NOTE_BYTES_MAX: usize = 512;
 
 /// An accepted event.
 #[derive(Debug, Clone)]
@@ -30,11 +40,79 @@ pub(crate) struct Event {
     pub(crate) failures: u8,
     /// Not to be run before.
     pub(crate) due: SystemTime,
+    pub(crate) notes: Vec<Note>,
+    /// What came of it, while somebody has yet to be told.
+    pub(crate) ending: Option<Ending>,
 }
 
-/// Format 1.
+/// Something that happened to it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Note {
+    pub(crate) at_ms: i64,
+    pub(crate) text: String,
+}
+
+/// How an event ended. Stored by number: add behind, never between.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Condition {
+    /// The function answered.
+    Success,
+    /// The function failed on it as often as it may.
+    RetriesExhausted,
+    /// It could not be run for the longest time that an event is kept.
+    EventAgeExceeded,
+    /// The function, version or alias is gone.
+    FunctionDeleted,
+    /// It can never be run as it is.
+    Refused,
+}
+
+impl Condition {
+    /// Lambda's `condition` of a destination record, where it has one.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Success => "Success",
+            Self::RetriesExhausted => "RetriesExhausted",
+            Self::EventAgeExceeded => "EventAgeExceeded",
+            Self::FunctionDeleted => "FunctionDeleted",
+            Self::Refused => "Refused",
+        }
+    }
+}
+
+/// What a target is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Kind {
+    /// The record of the invocation.
+    Destination,
+    /// The event itself.
+    DeadLetter,
+}
+
+/// A target that has yet to take it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Pending {
+    pub(crate) arn: String,
+    pub(crate) kind: Kind,
+    /// Names the delivery: every try has the same, so that a target can take it once.
+    pub(crate) id: RequestId,
+    /// Why it has not; empty before the first try.
+    pub(crate) error: String,
+}
+
+/// What came of an event.
+#[derive(Debug, Clone)]
+pub(crate) struct Ending {
+    pub(crate) at: SystemTime,
+    pub(crate) condition: Condition,
+    /// The version that ran last and what it answered, where one did.
+    pub(crate) response: Option<(String, Bytes)>,
+    pub(crate) pending: Vec<Pending>,
+}
+
+/// What format 1 had.
 #[derive(Serialize, Deserialize)]
-struct Stored<'a> {
+struct First<'a> {
     request_id: RequestId,
     name: &'a str,
     qualifier: Option<String>,
@@ -44,6 +122,24 @@ struct Stored<'a> {
     accepted_ms: i64,
     failures: u8,
     due_ms: i64,
+}
+
+/// Format 2.
+#[derive(Serialize, Deserialize)]
+struct Stored<'a> {
+    #[serde(borrow)]
+    first: First<'a>,
+    notes: Vec<Note>,
+    ending: Option<StoredEnding<'a>>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredEnding<'a> {
+    at_ms: i64,
+    condition: Condition,
+    #[serde(borrow)]
+    response: Option<(String, &'a [u8])>,
+    pending: Vec<Pending>,
 }
 
 impl Event {
@@ -58,6 +154,8 @@ impl Event {
             accepted: now,
             failures: 0,
             due: now,
+            notes: Vec::new(),
+            ending: None,
         }
     }
 
@@ -76,8 +174,23 @@ impl Event {
         }
     }
 
+    /// Adds a note; too long a text is cut, and of too many the oldest goes.
+    pub(crate) fn note(&mut self, at: SystemTime, mut text: String) {
+        text.truncate(text.floor_char_boundary(NOTE_BYTES_MAX));
+        if self.notes.len() >= NOTES_MAX {
+            self.notes.remove(0);
+        }
+        let at_ms = unix_ms(at);
+        self.notes.push(Note { at_ms, text });
+    }
+
+    /// From when on its age counts: from its acceptance while it waits to run, then from its end.
+    pub(crate) fn born(&self) -> SystemTime {
+        self.ending.as_ref().map_or(self.accepted, |ending| ending.at)
+    }
+
     pub(crate) fn encode(&self) -> Bytes {
-        let stored = Stored {
+        let first = First {
             request_id: self.request_id,
             name: self.target.name.as_str(),
             qualifier: self.target.qualifier.as_ref().map(ToString::to_string),
@@ -87,6 +200,20 @@ impl Event {
             accepted_ms: unix_ms(self.accepted),
             failures: self.failures,
             due_ms: unix_ms(self.due),
+        };
+        let ending = self.ending.as_ref().map(|ending| StoredEnding {
+            at_ms: unix_ms(ending.at),
+            condition: ending.condition,
+            response: ending
+                .response
+                .as_ref()
+                .map(|(version, body)| (version.clone(), &body[..])),
+            pending: ending.pending.clone(),
+        });
+        let stored = Stored {
+            first,
+            notes: self.notes.clone(),
+            ending,
         };
         let mut record = Vec::with_capacity(HEADER_BYTES + 128 + self.payload.len());
         record.extend_from_slice(&[FORMAT, 0, 0, 0, 0]);
@@ -103,27 +230,49 @@ impl Event {
             return Err("it is cut off".to_owned());
         };
         let [format, sum @ ..] = *header;
-        if format != FORMAT {
-            return Err(format!("its format is {format}; this version reads {FORMAT}"));
+        if !(1..=FORMAT).contains(&format) {
+            return Err(format!(
+                "its format is {format}; this version reads 1 to {FORMAT}"
+            ));
         }
         if crc32fast::hash(body) != u32::from_le_bytes(sum) {
             return Err("its checksum is wrong".to_owned());
         }
-        let stored: Stored<'_> = postcard::from_bytes(body).map_err(|error| error.to_string())?;
-        let name: FunctionName = stored.name.parse().map_err(display)?;
-        let qualifier = stored.qualifier.map(|text| text.parse()).transpose();
+        let broken = |error: postcard::Error| error.to_string();
+        let stored: Stored<'_> = if format == 1 {
+            Stored {
+                first: postcard::from_bytes(body).map_err(broken)?,
+                notes: Vec::new(),
+                ending: None,
+            }
+        } else {
+            postcard::from_bytes(body).map_err(broken)?
+        };
+        let ending = stored.ending.map(|ending| Ending {
+            at: at(ending.at_ms),
+            condition: ending.condition,
+            response: ending
+                .response
+                .map(|(version, body)| (version, record.slice_ref(body))),
+            pending: ending.pending,
+        });
+        let first = stored.first;
+        let name: FunctionName = first.name.parse().map_err(display)?;
+        let qualifier = first.qualifier.map(|text| text.parse()).transpose();
         Ok(Self {
-            request_id: stored.request_id,
+            request_id: first.request_id,
             target: FunctionRef {
                 name,
                 qualifier: qualifier.map_err(display)?,
             },
-            payload: record.slice_ref(stored.payload),
-            client_context: stored.client_context.map(|bytes| record.slice_ref(bytes)),
-            trace_id: stored.trace_id.map(str::to_owned),
-            accepted: at(stored.accepted_ms),
-            failures: stored.failures,
-            due: at(stored.due_ms),
+            payload: record.slice_ref(first.payload),
+            client_context: first.client_context.map(|bytes| record.slice_ref(bytes)),
+            trace_id: first.trace_id.map(str::to_owned),
+            accepted: at(first.accepted_ms),
+            failures: first.failures,
+            due: at(first.due_ms),
+            notes: stored.notes,
+            ending,
         })
     }
 }
@@ -136,20 +285,29 @@ fn at(unix_ms: i64) -> SystemTime {
     UNIX_EPOCH + Duration::from_millis(u64::try_from(unix_ms).unwrap_or(0))
 }
 
-/// The key of the event with this sequence number.
+/// The key of the event on its way with this sequence number.
 pub(crate) fn key(sequence: u64) -> Bytes {
-    let mut key = Vec::with_capacity(PREFIX.len() + 12);
-    key.extend_from_slice(PREFIX);
+    key_of(PREFIX, sequence)
+}
+
+/// The key of the event with this sequence number, once it was given up.
+pub(crate) fn failed_key(sequence: u64) -> Bytes {
+    key_of(FAILED, sequence)
+}
+
+fn key_of(prefix: &[u8], sequence: u64) -> Bytes {
+    let mut key = Vec::with_capacity(prefix.len() + 12);
+    key.extend_from_slice(prefix);
     key.extend_from_slice(&sequence.to_be_bytes());
     // An event is appended alone, so its place in its batch is always the first.
     key.extend_from_slice(&0u32.to_be_bytes());
     key.into()
 }
 
-/// The sequence number in a key.
-pub(crate) fn sequence(key: &[u8]) -> Result<u64, OpenError> {
+/// The sequence number in a key that starts with `prefix`.
+pub(crate) fn sequence(prefix: &[u8], key: &[u8]) -> Result<u64, OpenError> {
     let number = key
-        .strip_prefix(PREFIX)
+        .strip_prefix(prefix)
         .and_then(|rest| rest.split_first_chunk::<8>());
     match number {
         Some((sequence, [0, 0, 0, 0])) => Ok(u64::from_be_bytes(*sequence)),
@@ -157,64 +315,5 @@ pub(crate) fn sequence(key: &[u8]) -> Result<u64, OpenError> {
             sequence: 0,
             reason: format!("`{}` is no key of an event", key.escape_ascii()),
         }),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn sample() -> Event {
-        Event {
-            request_id: "8f5a3c52-9a3b-4c7e-9d55-0d2f7a1b6c11".parse().expect("a UUID"),
-            target: "resize:live".parse().expect("a valid reference"),
-            payload: Bytes::from_static(b"{\"a\":1}"),
-            client_context: Some(Bytes::from_static(b"{}")),
-            trace_id: Some("Root=1-a".to_owned()),
-            accepted: at(1_000),
-            failures: 1,
-            due: at(61_000),
-        }
-    }
-
-    #[test]
-    fn what_is_written_is_read() {
-        let plain = Event::new(Invocation::new("f".parse().expect("a name"), Bytes::new()), at(5));
-        for event in [sample(), plain] {
-            let read = Event::decode(&event.encode()).expect("a whole record");
-            assert_eq!(format!("{read:?}"), format!("{event:?}"));
-        }
-    }
-
-    /// [`sample`] as the first release wrote it.
-    const FORMAT_1: &str = "01adcdd1ab108f5a3c529a3b4c7e9d550d2f7a1b6c1106726573697a6501046c697665077b2261223a31\
-                            7d01027b7d0108526f6f743d312d61d00f0190b907";
-
-    #[test]
-    fn records_of_format_1_are_read() {
-        let digits = FORMAT_1.as_bytes().chunks(2);
-        let bytes = digits.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap());
-        let read = Event::decode(&bytes.collect()).expect("a whole record");
-        assert_eq!(format!("{read:?}"), format!("{:?}", sample()));
-    }
-
-    #[test]
-    fn a_record_that_changed_in_any_byte_is_refused() {
-        let record = sample().encode();
-        for place in 0..record.len() {
-            let mut damaged = record.to_vec();
-            damaged[place] ^= 0x40;
-            assert!(Event::decode(&damaged.into()).is_err(), "byte {place}");
-        }
-        for length in 0..record.len() {
-            assert!(Event::decode(&record.slice(..length)).is_err(), "{length} bytes");
-        }
-    }
-
-    #[test]
-    fn a_key_names_its_sequence_number() {
-        assert_eq!(sequence(&key(7)).ok(), Some(7));
-        assert!(sequence(b"e123").is_err());
-        assert!(sequence(b"x00000000\0\0\0\0").is_err());
     }
 }

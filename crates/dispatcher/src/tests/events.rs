@@ -44,7 +44,7 @@ async fn a_failing_function_is_tried_again_after_one_and_two_minutes() {
     assert_eq!(world.stats("f").queued_events, 0);
     assert_eq!(world.queued_records().await, 0);
     let lines = world.lines("f").await;
-    let dropped = format!("{} Event dropped: RetriesExhausted", attempts[0].0);
+    let dropped = format!("{} Event given up: RetriesExhausted", attempts[0].0);
     assert!(lines.last().unwrap().ends_with(&dropped), "{lines:?}");
 }
 
@@ -73,7 +73,7 @@ async fn an_event_that_cannot_run_is_dropped_at_its_greatest_age() {
     pass(2 * MINUTE).await;
     assert_eq!(world.stats("f").queued_events, 0);
     assert_eq!(world.queued_records().await, 0);
-    assert!(world.lines("f").await[0].ends_with("Event dropped: EventAgeExceeded"));
+    assert!(world.lines("f").await[0].ends_with("Event given up: EventAgeExceeded"));
 }
 
 #[test]
@@ -254,6 +254,6 @@ async fn a_damaged_event_keeps_the_queue_from_opening() {
     let store: Arc<dyn Store> = Arc::new(Memory::new());
     let damaged = Batch::durable().append(Space("events"), &b"e"[..], &b"\x01 no such thing"[..]);
     store.commit(damaged).await.unwrap();
-    let opened = Queue::open(store, &DispatcherConfig::default()).await;
+    let opened = Queue::open(store, &DispatcherConfig::default(), &FakeFunctions::none(1)).await;
     assert!(matches!(opened.err(), Some(OpenError::Damaged { .. })));
 }

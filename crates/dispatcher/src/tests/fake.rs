@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use squall_registry::{Change, Resolved};
+use squall_registry::{Change, EventPolicy, Resolved};
 use squall_runtime::{
     Event, Exit, ExitWatch, Fault, Instance, InstanceId, LogCapture, NotOffered, Reply, Runtime, StartError,
 };
@@ -15,7 +15,7 @@ use squall_store::logs::{LogConfig, LogQuery, LogStore};
 use squall_store::{Batch, Committed, Entry, Memory, Scan, Space, Store, StoreError};
 use squall_types::{
     Code, Encoding, FunctionError, FunctionName, FunctionRef, Home, Invocation, Invoke, InvokeError, Outcome,
-    Revision, RevisionId, RuntimeName, Version,
+    Qualifier, Revision, RevisionId, RuntimeName, Version,
 };
 use tokio::sync::{broadcast, watch};
 use tokio::time::{Instant, sleep};
@@ -258,14 +258,16 @@ impl Instance for FakeInstance {
 #[derive(Clone)]
 pub(crate) struct FakeFunctions {
     functions: Arc<Mutex<BTreeMap<FunctionName, Resolved>>>,
+    policies: Arc<Mutex<BTreeMap<FunctionName, EventPolicy>>>,
     changes: broadcast::Sender<Change>,
     account_concurrency: u32,
 }
 
 impl FakeFunctions {
-    fn none(account_concurrency: u32) -> Self {
+    pub(crate) fn none(account_concurrency: u32) -> Self {
         Self {
             functions: Arc::default(),
+            policies: Arc::default(),
             changes: broadcast::Sender::new(64),
             account_concurrency,
         }
@@ -288,6 +290,16 @@ impl Resolve for FakeFunctions {
         functions
             .values()
             .any(|resolved| resolved.revision.id == revision)
+    }
+
+    fn event_policy(&self, target: &FunctionRef) -> EventPolicy {
+        let policies = self.policies.lock().unwrap();
+        policies.get(&target.name).cloned().unwrap_or_default()
+    }
+
+    fn function_arn(&self, target: &FunctionRef) -> String {
+        let qualifier = target.qualifier.clone().unwrap_or(Qualifier::Latest);
+        Home::default().function_arn(&target.name, Some(&qualifier))
     }
 
     fn account_concurrency(&self) -> u32 {
@@ -427,6 +439,12 @@ impl World {
         id
     }
 
+    /// Says what is done with accepted events of a function.
+    pub(crate) fn set_policy(&self, name: &str, policy: EventPolicy) {
+        let name = name.parse().unwrap();
+        self.functions.policies.lock().unwrap().insert(name, policy);
+    }
+
     pub(crate) fn delete(&self, name: &str) {
         let name: FunctionName = name.parse().unwrap();
         let gone = self.functions.functions.lock().unwrap().remove(&name).unwrap();
@@ -476,7 +494,7 @@ impl World {
 
     /// How many accepted events the store holds.
     pub(crate) async fn queued_records(&self) -> usize {
-        let scan = Scan::prefix(Space("events"), Bytes::new());
+        let scan = Scan::prefix(Space("events"), &b"e"[..]);
         self.store.scan(scan).await.unwrap().len()
     }
 

@@ -52,6 +52,7 @@ impl Call<'_> {
             log_format: logging.log_format,
             tracing_mode: settings.tracing_config.and_then(|tracing| tracing.mode),
             snap_start: settings.snap_start.and_then(|snap_start| snap_start.apply_on),
+            dead_letter: self.dead_letter(settings.dead_letter_config)?,
             tags: input.tags,
             code: input.code.source()?,
             publish: input.publish,
@@ -130,6 +131,7 @@ impl Call<'_> {
             log_format: logging.log_format,
             tracing_mode: settings.tracing_config.and_then(|tracing| tracing.mode),
             snap_start: settings.snap_start.and_then(|snap_start| snap_start.apply_on),
+            dead_letter: self.dead_letter(settings.dead_letter_config)?,
             revision_id: settings.revision_id,
         };
         let config = self

@@ -43,6 +43,12 @@ pub(super) struct SnapStart {
     pub(super) apply_on: Option<String>,
 }
 
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct DeadLetter {
+    pub(super) target_arn: Option<String>,
+}
+
 /// What CreateFunction and UpdateFunctionConfiguration have in common.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
@@ -58,6 +64,7 @@ pub(super) struct Settings {
     pub(super) logging_config: Option<Logging>,
     pub(super) tracing_config: Option<Tracing>,
     pub(super) snap_start: Option<SnapStart>,
+    pub(super) dead_letter_config: Option<DeadLetter>,
     pub(super) revision_id: Option<String>,
     #[serde(flatten)]
     pub(super) unsupported: Unsupported,
@@ -70,7 +77,6 @@ pub(super) struct Unsupported {
     layers: Option<Value>,
     vpc_config: Option<Value>,
     file_system_configs: Option<Value>,
-    dead_letter_config: Option<Value>,
     image_config: Option<Value>,
     durable_config: Option<Value>,
     capacity_provider_config: Option<Value>,
@@ -87,7 +93,6 @@ impl Unsupported {
             ("Layers", &self.layers),
             ("VpcConfig", &self.vpc_config),
             ("FileSystemConfigs", &self.file_system_configs),
-            ("DeadLetterConfig", &self.dead_letter_config),
             ("ImageConfig", &self.image_config),
             ("DurableConfig", &self.durable_config),
             ("CapacityProviderConfig", &self.capacity_provider_config),
@@ -240,4 +245,25 @@ pub(super) struct Concurrency {
 pub(super) struct Tags {
     #[serde(default)]
     pub(super) tags: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct Destination {
+    pub(super) destination: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct Destinations {
+    pub(super) on_success: Option<Destination>,
+    pub(super) on_failure: Option<Destination>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct EventInvoke {
+    pub(super) maximum_retry_attempts: Option<i64>,
+    pub(super) maximum_event_age_in_seconds: Option<i64>,
+    pub(super) destination_config: Option<Destinations>,
 }

@@ -48,6 +48,11 @@ pub(super) fn configuration(home: &Home, config: &FunctionConfig) -> Value {
     set("Handler", handler);
     let variables = (!config.environment.is_empty()).then(|| json!({ "Variables": config.environment }));
     set("Environment", variables);
+    let dead_letter = config.dead_letter.as_ref();
+    set(
+        "DeadLetterConfig",
+        dead_letter.map(|arn| json!({ "TargetArn": arn })),
+    );
     set("StateReason", config.state_reason.clone().map(Value::from));
     set(
         "StateReasonCode",

@@ -12,6 +12,7 @@ use squall_registry::{
 use squall_store::{Memory, Store};
 use squall_types::{FunctionRef, Home, InvokeError, PrepareError, Revision, RuntimeName, Version};
 
+mod event_invokes;
 mod preparations;
 mod refusals;
 
@@ -84,6 +85,7 @@ fn create(name: &str) -> CreateFunction {
         log_format: None,
         tracing_mode: None,
         snap_start: None,
+        dead_letter: None,
         tags: BTreeMap::new(),
         code: CodeSource::Zip(zip("one")),
         publish: false,

@@ -20,7 +20,9 @@ fn item(sequence: u64, now: Instant) -> Item {
     Item {
         sequence,
         expires: now + Duration::from_secs(1000),
+        age_max: Duration::from_secs(1000),
         backoffs: 0,
+        refusal: None,
     }
 }
 
