@@ -3,7 +3,6 @@
 
 pub mod bus;
 mod clock;
-pub mod mapping;
 pub mod outbox;
 pub mod pattern;
 pub mod queue;

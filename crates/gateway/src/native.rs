@@ -2,6 +2,7 @@
 
 mod calls;
 mod dags;
+mod events;
 mod logs;
 
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use serde_json::json;
 use crate::authenticate::authenticate;
 use crate::error::ApiError;
 use crate::gateway::Gateway;
+use crate::lambda::query;
 use crate::reply::{self, Body};
 
 const REQUEST_BYTES_MAX: usize = 64 * 1024;
@@ -44,6 +46,7 @@ pub(crate) async fn serve(gateway: &Arc<Gateway>, request: Request<Incoming>) ->
         (&Method::POST, ["calls", name]) => calls::call_function(gateway, &head, name, body).await,
         (&Method::GET, ["runs"]) => calls::runs(gateway),
         (&Method::GET | &Method::DELETE, ["runs", id]) => calls::run(gateway, &head, id).await,
+        (method, ["events", rest @ ..]) => events::serve(gateway, method, rest, &query(&head)).await,
         (method, _) => {
             let asked = format!("nothing answers {method} {}", head.uri.path());
             Err(ApiError::new(

@@ -4,6 +4,7 @@
 
 pub(crate) mod deploy;
 mod env;
+mod events;
 mod invoke;
 mod logs;
 mod ls;
@@ -56,6 +57,14 @@ Examples:
   squall logs hello --request-id 8f5a3b1e-6c0e-4ac1-9a43-0d1f1f7a2b11")]
     Logs(logs::LogsArgs),
 
+    /// Look after accepted events: those that were given up, and those on their way.
+    #[command(after_help = "\
+Examples:
+  squall events ls
+  squall events show 8f5a3b1e-6c0e-4ac1-9a43-0d1f1f7a2b11
+  squall events redrive --all --function hello")]
+    Events(events::EventsArgs),
+
     /// List functions.
     #[command(after_help = "\
 Examples:
@@ -98,6 +107,7 @@ pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Deploy(args) => block_on(deploy::run(*args)),
         Command::Invoke(args) => block_on(invoke::run(args)),
         Command::Logs(args) => block_on(logs::run(args)),
+        Command::Events(args) => block_on(events::run(args)),
         Command::Ls(args) => block_on(ls::run(args)),
         Command::Rm(args) => block_on(rm::run(args)),
         Command::CompileWasm(args) => compile_wasm(&args),
