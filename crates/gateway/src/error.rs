@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use http::{HeaderValue, Response, StatusCode, header};
 use serde_json::{Value, json};
+use squall_events::mapping::MappingError;
 use squall_registry::RegistryError;
 use squall_types::{InvokeError, NameError};
 
@@ -186,6 +187,18 @@ impl From<RegistryError> for ApiError {
                 }
             }
             RegistryError::Platform(details) => Self::platform(details),
+        }
+    }
+}
+
+impl From<MappingError> for ApiError {
+    fn from(error: MappingError) -> Self {
+        let text = error.to_string();
+        match error {
+            MappingError::InvalidParameter(_) => Self::invalid_parameter(text),
+            MappingError::Conflict(_) => Self::new(StatusCode::CONFLICT, "ResourceConflictException", text),
+            MappingError::NotFound => Self::not_found(text),
+            MappingError::Store(details) => Self::platform(details),
         }
     }
 }

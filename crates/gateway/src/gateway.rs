@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use http::{Request, Response, header};
 use hyper::body::Incoming;
+use squall_events::mapping::Mappings;
 use squall_events::queue::Queues;
 use squall_registry::Registry;
 use squall_store::logs::LogStore;
@@ -47,6 +48,8 @@ pub struct Engines {
     pub dags: Option<Dags>,
     /// Queues, for SQS's API.
     pub queues: Queues,
+    /// Event source mappings.
+    pub mappings: Mappings,
     /// Takes what destinations and dead-letter queues are named for.
     pub deliver: DeliverByService,
     /// Keeps accepted events.

@@ -8,6 +8,7 @@ mod event_invoke;
 mod functions;
 mod input;
 mod invoke;
+mod mappings;
 mod settings;
 mod shapes;
 mod stream;
@@ -174,6 +175,11 @@ impl Call<'_> {
             Op::PutProvisionedConcurrencyConfig => Err(ApiError::invalid_parameter(
                 "Squall does not offer provisioned concurrency; instances of Python functions start in milliseconds.",
             )),
+            Op::CreateEventSourceMapping => self.create_mapping().await,
+            Op::GetEventSourceMapping => self.get_mapping(),
+            Op::ListEventSourceMappings => self.list_mappings(),
+            Op::UpdateEventSourceMapping => self.update_mapping().await,
+            Op::DeleteEventSourceMapping => self.delete_mapping().await,
             Op::TagResource => self.tag_resource().await,
             Op::UntagResource => self.untag_resource().await,
             Op::ListTags => self.list_tags(),

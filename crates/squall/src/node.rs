@@ -63,11 +63,12 @@ pub(crate) async fn run(args: UpArgs) -> anyhow::Result<()> {
     let registry = open_registry(&args, home.clone(), &data_dir, store.clone(), &runtimes).await?;
     let dispatcher = open_dispatcher(&args, &registry, &runtimes, store.clone(), logs.clone()).await?;
     let dags = open_dags(&dispatcher, store.clone()).await?;
-    let events = Events::open(store.clone(), home.clone()).await?;
+    let events = Events::open(store.clone(), home.clone(), Arc::new(dispatcher.clone())).await?;
     let deliver = wire_targets(&dispatcher, &events);
     let engines = Engines {
         dags: Some(dags.clone()),
         queues: events.queues.clone(),
+        mappings: events.mappings.clone(),
         deliver,
         events: Some(Arc::new(dispatcher.clone())),
     };

@@ -322,6 +322,36 @@ fn records_of_format_1_are_read() {
     assert!(record::decode_content(&damaged).is_err());
 }
 
+#[test]
+fn queues_of_format_1_are_read_and_written() {
+    const BODY: &str = r#"{"id":3,"attributes":{"delay_secs":1,"bytes_max":2048,"retention_secs":60,"wait_secs":2,"visibility_secs":5,"fifo":true,"content_deduplication":true,"redrive":{"target_arn":"arn:aws:sqs:us-east-1:000000000000:d.fifo","receive_count_max":4},"kept":{"Policy":"p"}},"tags":{"a":"b"},"created_ms":8,"modified_ms":9}"#;
+    const HEADER: &[u8] = b"\x01\x01\xd9\x28\x21";
+    let redrive = super::RedrivePolicy {
+        target_arn: "arn:aws:sqs:us-east-1:000000000000:d.fifo".to_owned(),
+        receive_count_max: 4,
+    };
+    let definition = super::Definition {
+        id: 3,
+        attributes: super::Attributes {
+            delay_secs: 1,
+            bytes_max: 2048,
+            retention_secs: 60,
+            wait_secs: 2,
+            visibility_secs: 5,
+            fifo: true,
+            content_deduplication: true,
+            redrive: Some(redrive),
+            kept: [("Policy".to_owned(), "p".to_owned())].into(),
+        },
+        tags: [("a".to_owned(), "b".to_owned())].into(),
+        created_ms: 8,
+        modified_ms: 9,
+    };
+    let written = [HEADER, BODY.as_bytes()].concat();
+    assert_eq!(record::decode_definition(&written).as_ref(), Ok(&definition));
+    assert_eq!(record::encode_definition(&definition), written);
+}
+
 fn unhex(text: &str) -> Vec<u8> {
     let digits = text.as_bytes().chunks(2);
     digits
