@@ -63,9 +63,10 @@ static void append(const u8 *bytes, i32 count) {
     }
 }
 
-// The answer is {"you": EVENT}.
+// The answer is {"you": EVENT}. Nothing of a call before is left, should the instance be used again.
 static void read_event(i32 request) {
     i32 result[3];
+    answer_bytes = 0;
     request_consume(request, result);
     i32 body = ok(result);
     body_stream(body, result);

@@ -52,9 +52,8 @@ async fn an_event_is_a_request_and_the_responses_body_its_answer() {
     }
 }
 
-/// The guest appends to what lies in its memory: a second answer from the same sandbox would have the first in it.
 #[tokio::test]
-async fn each_streamed_call_gets_a_fresh_sandbox() {
+async fn streamed_calls_share_a_slot_and_no_answer() {
     let world = World::new();
     let mut instance = world.instance(HELLO).await;
     for _ in 0..3 {
