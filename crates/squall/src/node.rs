@@ -177,7 +177,8 @@ fn open_runtimes(home: &Home, data_dir: &Path) -> anyhow::Result<Runtimes> {
         // By this name it is the file that this process runs, also when an upgrade has replaced it on disk.
         compiler: Compiler::Child("/proc/self/exe".into(), vec![commands::COMPILE_WASM.to_owned()]),
     });
-    Ok(Runtimes::new(vec![processes, Arc::new(wasm)]))
+    // The first that takes a name has it: this one answers at once, while the other looks for interpreters first.
+    Ok(Runtimes::new(vec![Arc::new(wasm), processes]))
 }
 
 async fn open_registry(
