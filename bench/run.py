@@ -22,9 +22,13 @@ import cold  # noqa: E402
 import idle  # noqa: E402
 import measure  # noqa: E402
 import warm  # noqa: E402
+import wasm  # noqa: E402
+import wasm_many  # noqa: E402
+import wasm_start  # noqa: E402
 from squall_server import Server, binary  # noqa: E402
 
-QUESTIONS = {"warm": warm, "cold": cold, "idle": idle}
+QUESTIONS = {"warm": warm, "cold": cold, "idle": idle, "wasm": wasm, "wasm-start": wasm_start, "wasm-many": wasm_many}
+OWN_SERVERS = {"idle", "wasm-many"}
 
 
 def main():
@@ -34,6 +38,8 @@ def main():
     parser.add_argument("--seconds", type=int, default=4, help="of load for each subject, concurrency and round [4]")
     parser.add_argument("--samples", type=int, default=40, help="cold starts for each function and round [40]")
     parser.add_argument("--no-emulator", action="store_true", help="leave AWS's own emulator out")
+    parser.add_argument("--functions", type=int, default=10_000, help="deployed by wasm-many [10000]")
+    parser.add_argument("--reuse", action="store_true", help="wasm: measure a function whose instances are reused too")
     options = parser.parse_args()
     unknown = set(options.questions) - set(QUESTIONS)
     if unknown:
@@ -51,7 +57,7 @@ def ask(name, options):
     """Answers one question, prints and writes it, and returns the targets that were missed."""
     question, about = QUESTIONS[name], measure.machine()
     print(f"\n{question.QUESTION}\nEstimate: {question.ESTIMATE}", flush=True)
-    if name == "idle":
+    if name in OWN_SERVERS:
         figures, lines, verdicts = question.run(new_server, options)
     else:
         with new_server() as server:
