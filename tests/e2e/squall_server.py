@@ -51,6 +51,8 @@ class Server:
     def __init__(self, data_dir, args=(), env=None):
         self.data_dir = pathlib.Path(data_dir)
         self.args = list(args)
+        # A free port, unless a test wants the same one again.
+        self.listen = "127.0.0.1:0"
         self.extra_env = dict(env or {})
         self.expected = []
         self.process = None
@@ -64,7 +66,7 @@ class Server:
         self.starts += 1
         # A killed server leaves its endpoint behind; waiting must see the new one.
         (self.data_dir / "endpoint").unlink(missing_ok=True)
-        command = [binary(), "up", "--listen", "127.0.0.1:0", "--data-dir", self.data_dir, *self.args]
+        command = [binary(), "up", "--listen", self.listen, "--data-dir", self.data_dir, *self.args]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self._clean_env() | self.extra_env

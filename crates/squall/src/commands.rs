@@ -2,6 +2,7 @@
 //!
 //! All but `up` and `env` are clients of a running server and know nothing that another client could not.
 
+mod dag;
 pub(crate) mod deploy;
 mod env;
 mod events;
@@ -79,6 +80,10 @@ Examples:
   squall rm hello resize")]
     Rm(rm::RmArgs),
 
+    /// Compose functions: results go from one to the next inside the server.
+    #[command(after_help = dag::EXAMPLES)]
+    Dag(Box<dag::DagArgs>),
+
     /// Compile WebAssembly into machine code: `squall up` starts this for each deployment, nobody else needs it.
     #[command(hide = true, name = COMPILE_WASM, after_help = "\
 Example:
@@ -110,6 +115,7 @@ pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Events(args) => block_on(events::run(args)),
         Command::Ls(args) => block_on(ls::run(args)),
         Command::Rm(args) => block_on(rm::run(args)),
+        Command::Dag(args) => block_on(dag::run(*args)),
         Command::CompileWasm(args) => compile_wasm(&args),
     }
 }

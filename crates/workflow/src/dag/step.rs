@@ -36,13 +36,16 @@ pub(crate) enum StepError {
 }
 
 /// Errors of the platform's making that another attempt of the whole run may not meet: an instance that died, and what
-/// the state layer says of a cache that died or of a transaction that met another.
-const LOST: [&str; 5] = [
+/// the state layer says where a snapshot is gone with its cache or a transaction has met another. `Aborted` is what
+/// the SDKs make of the latter inside of a function.
+const LOST: [&str; 7] = [
     "Runtime.ExitError",
-    "Runtime.ExitError.Killed",
-    "SnapshotLost",
-    "CacheLost",
     "Aborted",
+    "Conflict",
+    "NoConsistentVersion",
+    "RunExpired",
+    "SessionOver",
+    "SnapshotLost",
 ];
 
 /// Runs one node.
