@@ -163,7 +163,12 @@ impl Queue {
         let (now, wall) = (Instant::now(), SystemTime::now());
         self.places().insert(sequence, place(event, event.accepted));
         let age = wall.duration_since(event.born()).unwrap_or_default();
-        let delay = event.due.duration_since(wall).unwrap_or_default();
+        // Where the clock was set back to before its birth, the event waits as long as it would have then, not until
+        // the clock is there again.
+        let delay = event
+            .due
+            .duration_since(wall.max(event.born()))
+            .unwrap_or_default();
         let item = Item {
             sequence,
             expires: now + age_max.saturating_sub(age),

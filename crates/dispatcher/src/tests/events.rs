@@ -1,13 +1,14 @@
 //! Accepted events: run at least once, tried again on Lambda's schedule, fair, bounded, kept across a crash.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use squall_store::{Batch, Memory, Space, Store};
-use squall_types::{Invoke, InvokeError, ThrottleReason};
+use squall_types::{AcceptedEvents, EventQuery, Invoke, InvokeError, ThrottleReason};
 
 use super::fake::*;
 use crate::queue::Queue;
+use crate::queue::record::Event;
 use crate::{DispatcherConfig, OpenError};
 
 const AT_ONCE: Duration = Duration::ZERO;
@@ -256,4 +257,42 @@ async fn a_damaged_event_keeps_the_queue_from_opening() {
     store.commit(damaged).await.unwrap();
     let opened = Queue::open(store, &DispatcherConfig::default(), &FakeFunctions::none(1)).await;
     assert!(matches!(opened.err(), Some(OpenError::Damaged { .. })));
+}
+
+/// Accepts an event at one moment of the wall clock, and opens the queue at another, `days` later or earlier.
+async fn across_a_jump(days: i64) -> World {
+    let day = Duration::from_secs(24 * 3600);
+    let jump = day * u32::try_from(days.unsigned_abs()).unwrap();
+    let now = SystemTime::now();
+    let accepted = if days > 0 { now - jump } else { now + jump };
+    let record = Event::new(event("f"), accepted).encode();
+    let store: Arc<dyn Store> = Arc::new(Memory::new());
+    let batch = Batch::durable().append(Space("events"), &b"e"[..], record);
+    store.commit(batch).await.unwrap();
+    let functions = FakeFunctions::none(1000);
+    let world = open(DispatcherConfig::default(), functions, store).await;
+    world.put("f", Script::act(Act::Echo(AT_ONCE)), None);
+    world
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_was_set_back_holds_up_no_event() {
+    let world = across_a_jump(-10).await;
+    pass(SECOND).await;
+    assert_eq!(world.ledger.answered(), 1);
+    assert_eq!(world.queued_records().await, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_was_set_forward_ends_an_event_but_does_not_lose_it() {
+    let world = across_a_jump(10).await;
+    pass(MINUTE).await;
+    assert_eq!(world.queued_records().await, 0);
+    let query = EventQuery {
+        failed: true,
+        limit: 10,
+        ..EventQuery::default()
+    };
+    let failed = world.dispatcher.list(query).await.unwrap();
+    assert_eq!(failed[0].condition, Some("EventAgeExceeded"));
 }
