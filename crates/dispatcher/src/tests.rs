@@ -6,3 +6,4 @@ mod events;
 pub(crate) mod fake;
 mod handover;
 mod life;
+mod simulation;

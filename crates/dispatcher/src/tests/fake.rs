@@ -15,12 +15,13 @@ use squall_store::logs::{LogConfig, LogQuery, LogStore};
 use squall_store::{Batch, Committed, Entry, Memory, Scan, Space, Store, StoreError};
 use squall_types::{
     Code, Encoding, FunctionError, FunctionName, FunctionRef, Home, Invocation, Invoke, InvokeError, Outcome,
-    Qualifier, Revision, RevisionId, RuntimeName, Version,
+    Qualifier, RequestId, Revision, RevisionId, RuntimeName, Version,
 };
 use tokio::sync::{broadcast, watch};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
+use super::simulation::Dice;
 use crate::resolve::Resolve;
 use crate::{Dispatcher, DispatcherConfig, FunctionStats};
 
@@ -39,8 +40,23 @@ pub(crate) enum Act {
     Raise,
     /// Ends while it owes an answer.
     Fault(Fault),
+    /// Does one of the above, by dice.
+    Dice(Dice),
     /// Answers, and ends this time later.
     EndLater(Duration),
+}
+
+impl Act {
+    /// What it is this time.
+    fn roll(self) -> Self {
+        let Self::Dice(dice) = self else { return self };
+        match dice.below(100) {
+            0..25 => Self::Raise,
+            25..32 => Self::Fault(Fault::Protocol("the dice said so".to_owned())),
+            32..36 => Self::Hang,
+            _ => Self::Echo(Duration::from_millis(dice.below(2500))),
+        }
+    }
 }
 
 /// How an instance comes to be.
@@ -87,6 +103,8 @@ pub(crate) struct Ledger {
     pub(crate) rested: Mutex<Vec<RevisionId>>,
     pub(crate) retired: Mutex<Vec<RevisionId>>,
     pub(crate) attempts: Mutex<Vec<(String, Instant)>>,
+    /// What ran to its end: the request id, the event, and whether it was answered.
+    pub(crate) ran: Mutex<Vec<(RequestId, Bytes, bool)>>,
 }
 
 impl Ledger {
@@ -209,7 +227,7 @@ impl Instance for FakeInstance {
         self.ledger.attempts.lock().unwrap().push(attempt);
         let mut answer = event.payload.clone();
         let mut result = None;
-        match self.script.act.clone() {
+        match self.script.act.clone().roll() {
             Act::Echo(time) => sleep(time).await,
             Act::Say(lines, time) => {
                 lines
@@ -221,6 +239,7 @@ impl Instance for FakeInstance {
                 sleep(time).await;
                 answer = self.id.to_string().into();
             }
+            Act::Dice(_) => unreachable!("it was rolled"),
             Act::Hang => {
                 self.last_words = b"my last words".to_vec();
                 std::future::pending().await
@@ -236,6 +255,8 @@ impl Instance for FakeInstance {
             }
         }
         self.ledger.answered.fetch_add(1, Ordering::SeqCst);
+        let ran = (event.request_id, event.payload.clone(), result.is_none());
+        self.ledger.ran.lock().unwrap().push(ran);
         Ok(Reply {
             result: result.unwrap_or(Ok(answer)),
             encoding: Encoding::Json,
