@@ -10,6 +10,8 @@ mod clock;
 mod codec;
 mod counter;
 mod extreme;
+#[cfg(test)]
+mod laws;
 mod map;
 mod register;
 mod set;

@@ -102,6 +102,7 @@ impl Shelf {
             return capsule.clone();
         };
         let pinned = slot.pinned;
+        // A home's versions of a key are one history: the one that covers another comes after it.
         if capsule.version().covers(slot.capsule.version()) {
             if capsule.version() != slot.capsule.version() {
                 self.put(key.clone(), capsule.clone(), pinned);
@@ -110,6 +111,9 @@ impl Shelf {
                 .slots
                 .get(key)
                 .map_or_else(|| capsule.clone(), |slot| slot.capsule.clone());
+        }
+        if slot.capsule.version().covers(capsule.version()) {
+            return slot.capsule.clone();
         }
         let mut merged = Capsule::clone(&slot.capsule);
         if merged.merge(capsule) == Merged::Known {

@@ -111,6 +111,15 @@ impl Body {
     }
 
     pub(super) fn merge(&mut self, other: &Self, own: &Clock, others: &Clock) {
+        match (&*self, other) {
+            // A replica that has nothing may have nothing because it has seen more.
+            (Self::Absent, other) => *self = other.empty(),
+            (here, Self::Absent) => {
+                let other = here.empty();
+                return self.merge(&other, own, others);
+            }
+            _ => {}
+        }
         match (&mut *self, other) {
             (Self::Register(here), Self::Register(there)) => here.merge(there, own, others),
             (Self::Counter(here), Self::Counter(there)) => here.merge(there),
@@ -122,6 +131,17 @@ impl Body {
             (Self::Flag(here), Self::Flag(there)) => here.0 |= there.0,
             (here, there) if here.rank() < there.rank() => *here = there.clone(),
             _ => {}
+        }
+    }
+
+    /// The same lattice, with nothing in it where it has such a state.
+    fn empty(&self) -> Self {
+        match self {
+            Self::Register(_) => Self::Register(Register::default()),
+            Self::Set(_) => Self::Set(Set::default()),
+            Self::OrderedSet(_) => Self::OrderedSet(OrderedSet::default()),
+            Self::Map(_) => Self::Map(Map::default()),
+            other => other.clone(),
         }
     }
 

@@ -44,6 +44,8 @@ pub struct Capsule {
     epoch: Stamp,
     /// The version: all writes that went into it.
     seen: Clock,
+    /// Those of them that were since the epoch began: what the body's merges go by.
+    context: Clock,
     /// What was written since the epoch began.
     body: Body,
     /// Only for what readers elsewhere may not have yet: what everybody has is taken out.
@@ -78,36 +80,39 @@ impl Capsule {
     ) -> Result<(), &'static str> {
         let is_new_kind = !matches!(update, Update::Put(_) | Update::Delete);
         if matches!(self.body, Body::Register(_)) && !self.body.is_present() && is_new_kind {
-            self.epoch = dot.stamp;
-            self.body = Body::Absent;
+            self.begin_epoch(dot);
         }
         match (&self.body, &update) {
-            (Body::Absent, Update::Delete) => {}
-            (Body::Register(_), _) | (_, Update::Put(_)) => self.body.apply(update, dot, observed)?,
-            (_, Update::Delete) => {
-                self.epoch = dot.stamp;
-                self.body = Body::Absent;
-            }
+            (Body::Absent | Body::Register(_), _) => self.body.apply(update, dot, observed)?,
+            (_, Update::Delete) => self.begin_epoch(dot),
             _ => self.body.apply(update, dot, observed)?,
         }
+        self.context.insert(dot);
         self.seen.insert(dot);
         Ok(())
     }
 
+    fn begin_epoch(&mut self, dot: Dot) {
+        self.epoch = dot.stamp;
+        self.body = Body::Absent;
+        self.context = Clock::new();
+    }
+
     /// Takes in what another replica has.
+    ///
+    /// That one side's version covers the other's is no reason to skip the rest: a last-writer-wins write covers
+    /// earlier ones that it has not seen, and so not what those have replaced.
     pub fn merge(&mut self, other: &Self) -> Merged {
-        if self.seen.covers(&other.seen) {
+        if self == other {
             return Merged::Known;
-        }
-        if other.seen.covers(&self.seen) {
-            self.clone_from(other);
-            return Merged::Changed;
         }
         if other.epoch > self.epoch {
             self.epoch = other.epoch;
             self.body = other.body.clone();
+            self.context = other.context.clone();
         } else if other.epoch == self.epoch {
-            self.body.merge(&other.body, &self.seen, &other.seen);
+            self.body.merge(&other.body, &self.context, &other.context);
+            self.context.merge(&other.context);
         }
         self.seen.merge(&other.seen);
         for (key, dependency) in &other.dependencies {
