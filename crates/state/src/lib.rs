@@ -3,7 +3,7 @@
 //! [`State`] is what everybody holds. A [`Session`] reads and writes at a [`Level`] of consistency, through the cache of
 //! its group of executors ([`CacheId`]); the home applies writes key by key, makes them as durable as their bucket
 //! says, and tells the caches. Values are lattices ([`lattice`]). [`Mailbox`] carries messages between running functions,
-//! [`Watch`] tells what has changed.
+//! [`Watch`] tells what has changed, [`history`] checks recorded runs against what the levels promise.
 //!
 //! Where to read on: `session/rule.rs` for consistency, `home/commit.rs` for writes, `transport.rs` for who says what
 //! to whom.
@@ -12,6 +12,7 @@ mod bucket;
 mod cache;
 mod config;
 mod error;
+pub mod history;
 mod home;
 pub mod lattice;
 mod mailbox;

@@ -1,6 +1,9 @@
 //! State as its callers use it: buckets, sessions at every level, messages, changes.
 
 mod basics;
+mod consistency;
+mod messages;
+mod sessions;
 
 use std::sync::Arc;
 
