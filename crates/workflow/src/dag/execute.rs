@@ -74,8 +74,12 @@ async fn once(inner: &Inner, run: &Run, inputs: Option<&[Vec<Argument>]>) -> Res
     let mut progress = Progress::new(topology);
     let mut answers: Vec<Option<Arc<Answer>>> = vec![None; topology.upstream.len()];
     let mut running = FuturesUnordered::new();
+    let begun = begin(inner, run)?;
     let start = |node: usize, answers: &[Option<Arc<Answer>>]| {
-        let (mut arguments, travelling) = step::arguments(run, node, answers);
+        let (mut arguments, mut travelling) = step::arguments(run, node, answers);
+        if topology.upstream[node].is_empty() {
+            travelling.extend(begun.clone());
+        }
         if let Some(inputs) = inputs {
             arguments.splice(..inputs[node].len(), inputs[node].iter().cloned());
         }
@@ -93,6 +97,18 @@ async fn once(inner: &Inner, run: &Run, inputs: Option<&[Vec<Argument>]>) -> Res
         progress.answered(node, |next| running.push(start(next, &answers)));
     }
     unreachable!("the sink of a DAG runs after all others")
+}
+
+/// Several sources must not begin a session each, or their sessions would not go together where they meet.
+fn begin(inner: &Inner, run: &Run) -> Result<Option<Bytes>, StepError> {
+    if run.topology.sources().nth(1).is_none() {
+        return Ok(None);
+    }
+    let begun = inner.state.begin(run.options.level.as_deref(), run.id);
+    begun.map_err(|text| StepError::Lost {
+        node: run.topology.sink,
+        error: FunctionError::new("Squall.NoSession", &text).body,
+    })
 }
 
 /// The arguments with what other runs ended with in the places of those runs; `None` where none is meant.

@@ -1,8 +1,9 @@
 //! What a run needs of the functions' shared state. `state` answers it; the seam keeps the engine's tests small.
 
 use async_trait::async_trait;
+use bytes::Bytes;
 
-use super::{Reference, Value};
+use super::{Reference, RunId, Value};
 
 /// The functions' shared state, as a run sees it from outside of its functions.
 #[async_trait]
@@ -12,6 +13,15 @@ pub trait SharedState: Send + Sync + 'static {
 
     /// For each cache, how many of the keys it holds. In memory, no I/O.
     fn cached_on(&self, keys: &[&Reference]) -> Vec<usize>;
+
+    /// Begins one session for several sources of a run: its context, which each of them goes on with. `None` where
+    /// there is nothing to go on with. In memory, no I/O.
+    ///
+    /// # Errors
+    /// In words for the caller: too many sessions, a level that cannot be.
+    fn begin(&self, _level: Option<&str>, _run: RunId) -> Result<Option<Bytes>, String> {
+        Ok(None)
+    }
 
     /// Writes a run's result under a key. `Ok` means as durable as the bucket is.
     ///

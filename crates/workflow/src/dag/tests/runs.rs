@@ -250,3 +250,64 @@ async fn bad_input_is_refused_before_anything_runs() {
     );
     assert!(functions.names().is_empty());
 }
+
+/// State that begins sessions, and nothing else.
+struct Sessions;
+
+#[async_trait]
+impl SharedState for Sessions {
+    fn caches(&self) -> u16 {
+        1
+    }
+
+    fn cached_on(&self, _: &[&Reference]) -> Vec<usize> {
+        vec![0]
+    }
+
+    fn begin(&self, level: Option<&str>, _: RunId) -> Result<Option<Bytes>, String> {
+        Ok(Some(format!("begun at {}", level.unwrap_or("none")).into()))
+    }
+
+    async fn put(&self, _: &Reference, _: &Value) -> Result<(), String> {
+        Err("nothing is kept".to_owned())
+    }
+}
+
+#[tokio::test]
+async fn several_sources_go_on_with_one_session() {
+    let echo = |one: &Invocation, _| Ok(Ok(one.payload.clone()));
+    let functions = Functions::default()
+        .with("a", echo)
+        .with("b", echo)
+        .with("sink", echo);
+    let functions = Arc::new(functions);
+    let opened = Dags::open(
+        Arc::new(Memory::new()),
+        functions.clone(),
+        Arc::new(Sessions),
+        Config::default(),
+    );
+    let dags = opened.await.expect("an engine");
+    let shape = spec(&["a", "b", "sink"], &[("a", "sink"), ("b", "sink")]);
+    dags.register("dag", shape).await.expect("a DAG");
+    let options = Options {
+        level: Some("atomic".to_owned()),
+        ..Options::default()
+    };
+    let inputs = vec![
+        ("a".to_owned(), vec![json("1")]),
+        ("b".to_owned(), vec![json("2")]),
+    ];
+    let ending = dags
+        .call(the_dag(), inputs, options, RunId::random(), None)
+        .await
+        .expect("a run");
+    assert_eq!(*ending, Ending::Done(value("[1,2]")));
+    let invoked = functions.invoked.lock().expect("nobody panics");
+    let travelling = |one: usize| invoked[one].session.travelling.clone();
+    assert_eq!(
+        (travelling(0), travelling(1)),
+        (vec!["begun at atomic".into()], vec!["begun at atomic".into()])
+    );
+    assert_eq!(travelling(2), ["after a", "after b"]);
+}
