@@ -19,6 +19,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "bench"), str(ROOT / "tests" / "e2e")]
 
 import cold  # noqa: E402
+import composition  # noqa: E402
 import idle  # noqa: E402
 import measure  # noqa: E402
 import warm  # noqa: E402
@@ -27,7 +28,8 @@ import wasm_many  # noqa: E402
 import wasm_start  # noqa: E402
 from squall_server import Server, binary  # noqa: E402
 
-QUESTIONS = {"warm": warm, "cold": cold, "idle": idle, "wasm": wasm, "wasm-start": wasm_start, "wasm-many": wasm_many}
+QUESTIONS = {"warm": warm, "cold": cold, "idle": idle, "wasm": wasm, "wasm-start": wasm_start, "wasm-many": wasm_many,
+             "composition": composition}
 OWN_SERVERS = {"idle", "wasm-many"}
 
 

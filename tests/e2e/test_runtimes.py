@@ -189,6 +189,8 @@ def test_no_example_is_forgotten():
               "aws-lambda-ric-node",
               # In test_wasm, test_wasm_guests and test_streams.
               "hello-wasm-c", "hello-wasm-http-c", "hello-wasm-rust", "hello-wasm-js", "hello-wasm-python",
-              "stream-wasm-http-c"}
+              "stream-wasm-http-c",
+              # In test_dag_examples.
+              "pipeline"}
     there = {path.name for path in EXAMPLES.iterdir() if path.is_dir()}
     assert there <= tested

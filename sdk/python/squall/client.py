@@ -69,7 +69,7 @@ class Client:
             self._update(name, old, settings, code, sha256)
         self._wait_ready(name)
         for bucket in buckets:
-            self._json("PUT", ("squall", "v1", "buckets", bucket, "bindings", name), None)
+            self._json("PUT", ("squall", "v1", "buckets", bucket, "functions", name))
         return Function(self, name, True)
 
     def function(self, name):
@@ -122,6 +122,28 @@ class Client:
     def delete_dag(self, name):
         """Forgets a composition. Its runs go on."""
         self._json("DELETE", ("squall", "v1", "dags", name))
+
+    def create_bucket(self, name, durability=None):
+        """Makes a bucket of the shared state; one that is there already stays. `durability`: "durable", "buffered",
+        "memory"."""
+        self._json("PUT", ("squall", "v1", "buckets", name), {"durability": durability} if durability else None)
+
+    def put(self, bucket, key, value):
+        """Writes a value under a key of the shared state."""
+        encoding, content = wire.encode(value)
+        path = ("squall", "v1", "state", bucket, key)
+        answer = self._endpoint.call(self._endpoint.request("PUT", path, (), content, wire.media_type(encoding)))
+        if answer.status >= 300:
+            raise refusal(answer)
+
+    def get(self, bucket, key, default=None):
+        """The value under a key of the shared state."""
+        answer = self._endpoint.call(self._endpoint.request("GET", ("squall", "v1", "state", bucket, key)))
+        if answer.headers.get("x-amzn-errortype") == "UnknownKey":
+            return default
+        if answer.status >= 300:
+            raise refusal(answer)
+        return wire.read_result(answer)
 
     def future(self, run_id):
         """The result of a run that was started with `direct=False`, by this program or another."""

@@ -66,6 +66,10 @@ def encoding_of(answer):
     return _ENCODINGS.get(answer.headers.get("content-type"), values.BYTES)
 
 
+def media_type(encoding):
+    return next(name for name, known in _ENCODINGS.items() if known == encoding)
+
+
 def _argument(argument):
     if type(argument) is Ref:
         return REFERENCE, json.dumps({"bucket": argument.bucket, "key": argument.key}).encode()
