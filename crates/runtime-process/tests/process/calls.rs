@@ -221,32 +221,36 @@ async fn a_thread_that_is_left_over_gets_an_error_and_spoils_nothing() {
     let host = Host::new();
     let source = "
 import threading, squall
-left = []
-def wait():
+def wait(begun, left):
+    begun.set()
     try:
         squall.recv()
     except squall.NotAvailable:
         left.append('over')
-    try:
-        squall.bucket().get('k')
-    except squall.NotAvailable:
-        left.append('still over')
-thread = None
+thread = left = None
 def handler(event, context):
-    global thread
-    if thread is None:
-        thread = threading.Thread(target=wait)
+    global thread, left
+    if event:
+        begun, left = threading.Event(), []
+        thread = threading.Thread(target=wait, args=(begun, left))
         thread.start()
-        while True:
-            squall.bucket().put('k', 1)
-            if event: return 'first'
-    thread.join(timeout=10)
-    return [left[0], squall.bucket().get('k')]
+        begun.wait()
+        squall.bucket().put('k', 1)
+        return 'first'
+    while thread.is_alive():
+        squall.send('me', 'come out')
+        thread.join(0.01)
+    return [left[0] if left else 'late', squall.bucket().get('k')]
 ";
+    // Again and again: who reads the socket when the next event comes is a matter of chance.
     let mut started = host.python(source).await;
     let memory = Arc::new(Memory::default());
-    assert_eq!(answer(&mut started, &memory, "1").await, json!("first"));
-    assert_eq!(answer(&mut started, &memory, "0").await, json!(["over", 1]));
+    for _ in 0..100 {
+        assert_eq!(answer(&mut started, &memory, "1").await, json!("first"));
+        let said = answer(&mut started, &memory, "0").await;
+        // A thread that asks late asks within the second event.
+        assert!(said == json!(["over", 1]) || said == json!(["late", 1]), "{said}");
+    }
 }
 
 #[tokio::test]

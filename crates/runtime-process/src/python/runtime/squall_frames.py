@@ -41,6 +41,8 @@ class Channel:
         self._is_read = False
         self._waiters = {}
         self._delivered = {}
+        # An event that came before anybody waited for it.
+        self._early = None
         self._number = 0
         self.is_open = False
 
@@ -91,8 +93,10 @@ class Channel:
     def _leave(self, number, waiter):
         if waiter is not None:
             with self._state:
-                self._waiters.pop(number, None)
-                if not waiter.acquire(False):
+                is_waiting = self._waiters.pop(number, None) is not None
+                is_answered = number in self._delivered
+                self._delivered.pop(number, None)
+                if is_waiting or is_answered:
                     return
                 # It was its turn to read.
         self._pass_on()
@@ -105,8 +109,9 @@ class Channel:
                     return self._delivered.pop(number)
             # Woken without an answer: the one who read has got its own, and it is this one's turn.
         try:
-            if number == _EVENT and _EVENT in self._delivered:
-                return self._delivered.pop(_EVENT)
+            if number == _EVENT and self._early is not None:
+                frame, self._early = self._early, None
+                return frame
             while True:
                 frame = self._read_frame()
                 key = _NUMBER.unpack_from(frame[1])[0] if frame[0] == HOST_REPLY else _EVENT
@@ -123,10 +128,12 @@ class Channel:
     def _deliver(self, key, frame):
         with self._state:
             waiter = self._waiters.pop(key, None)
-            if waiter is not None or key == _EVENT:
-                self._delivered[key] = frame
             if waiter is not None:
+                self._delivered[key] = frame
                 waiter.release()
+                return
+            if key == _EVENT:
+                self._early = frame
                 return
         for descriptor in frame[3]:
             os.close(descriptor)
