@@ -74,12 +74,10 @@ pub enum Operation {
     Send = 11,
     /// The next message of this invocation's inbox; `arguments`: `timeout_ms`.
     Receive = 12,
-    /// Writes a value where the key still has the version `held` (0: no value).
-    Swap = 13,
 }
 
 impl Operation {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 12] = [
         Self::Get,
         Self::Put,
         Self::Delete,
@@ -92,7 +90,6 @@ impl Operation {
         Self::MyId,
         Self::Send,
         Self::Receive,
-        Self::Swap,
     ];
 
     /// The operation of a number.
