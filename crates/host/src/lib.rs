@@ -8,6 +8,8 @@ mod event;
 mod files;
 pub mod lattice;
 mod refusal;
+#[cfg(test)]
+mod tests;
 
 pub use event::{EventHost, StateHosts};
 pub use refusal::refusal;

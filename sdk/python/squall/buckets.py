@@ -23,8 +23,7 @@ def session(level):
     `lww`, `repeatable-read`, `single-key-causal`, `multi-key-causal`, `causal` or `atomic`.
     At `atomic` the writes become visible together at the end of the block, and none of them where it raises.
     """
-    _, _, _, number = instance.ask("BEGIN", arguments=json.dumps({"level": level}).encode())
-    number = int(number)
+    _, _, number, _ = instance.ask("BEGIN", arguments=json.dumps({"level": level}).encode())
     token = _session.set(number)
     try:
         yield
