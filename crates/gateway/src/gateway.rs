@@ -8,6 +8,7 @@ use hyper::body::Incoming;
 use squall_events::mapping::Mappings;
 use squall_events::queue::Queues;
 use squall_registry::Registry;
+use squall_state::State;
 use squall_store::logs::LogStore;
 use squall_types::{AcceptedEvents, DeliverByService, Home, Invoke};
 use squall_workflow::dag::Dags;
@@ -46,6 +47,8 @@ impl GatewayConfig {
 pub struct Engines {
     /// Compositions of functions.
     pub dags: Option<Dags>,
+    /// The functions' state.
+    pub state: Option<State>,
     /// Queues, for SQS's API.
     pub queues: Queues,
     /// Event source mappings.

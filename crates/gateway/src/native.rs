@@ -1,9 +1,11 @@
 //! `/squall/v1/…`: what Lambda has no name for. Health is open; everything else is signed.
 
+mod buckets;
 mod calls;
 mod dags;
 mod events;
 mod logs;
+mod state;
 
 use std::sync::Arc;
 
@@ -38,6 +40,16 @@ pub(crate) async fn serve(gateway: &Arc<Gateway>, request: Request<Incoming>) ->
     let answer = match (&head.method, segments.as_slice()) {
         (&Method::GET, ["functions", name, "logs"]) => logs::serve(gateway, name, head.uri.query()).await,
         (&Method::GET, ["packages", sha256_hex]) => package(gateway, sha256_hex).await,
+        (&Method::GET, ["state", bucket]) => state::list(gateway, &head, bucket).await,
+        (_, ["state", bucket, key @ ..]) => state::key(gateway, &head, bucket, key, body).await,
+        (&Method::GET, ["buckets"]) => buckets::list(gateway),
+        (&Method::GET | &Method::PUT | &Method::DELETE, ["buckets", name]) => {
+            buckets::one(gateway, &head.method, name, &body).await
+        }
+        (&Method::PUT | &Method::DELETE, ["buckets", name, "functions", function]) => {
+            buckets::bind(gateway, &head.method, name, function).await
+        }
+        (&Method::GET, ["functions", name, "buckets"]) => buckets::function_buckets(gateway, name),
         (&Method::GET, ["dags"]) => dags::serve(gateway, &head.method, None, body).await,
         (&Method::GET | &Method::PUT | &Method::DELETE, ["dags", name]) => {
             dags::serve(gateway, &head.method, Some(name), body).await
@@ -64,6 +76,7 @@ fn request_bytes_max(segments: &[&str]) -> usize {
     match segments {
         ["dags", _, "runs"] | ["calls", _] => calls::REQUEST_BYTES_MAX,
         ["dags", _] => dags::REQUEST_BYTES_MAX,
+        ["state", ..] => state::REQUEST_BYTES_MAX,
         _ => REQUEST_BYTES_MAX,
     }
 }

@@ -11,6 +11,7 @@ mod logs;
 mod ls;
 pub(crate) mod print;
 mod rm;
+mod state;
 mod up;
 
 use std::path::PathBuf;
@@ -84,6 +85,10 @@ Examples:
     #[command(after_help = dag::EXAMPLES)]
     Dag(Box<dag::DagArgs>),
 
+    /// Look into the functions' shared state, and say who sees it.
+    #[command(after_help = state::EXAMPLES)]
+    State(Box<state::StateArgs>),
+
     /// Compile WebAssembly into machine code: `squall up` starts this for each deployment, nobody else needs it.
     #[command(hide = true, name = COMPILE_WASM, after_help = "\
 Example:
@@ -116,6 +121,7 @@ pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Ls(args) => block_on(ls::run(args)),
         Command::Rm(args) => block_on(rm::run(args)),
         Command::Dag(args) => block_on(dag::run(*args)),
+        Command::State(args) => block_on(state::run(*args)),
         Command::CompileWasm(args) => compile_wasm(&args),
     }
 }

@@ -10,6 +10,7 @@ mod events;
 mod node;
 mod runtimes;
 mod signals;
+mod state;
 mod up;
 
 use std::process::ExitCode;

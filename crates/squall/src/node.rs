@@ -12,13 +12,15 @@ use anyhow::Context;
 use squall_dispatcher::{Dispatcher, DispatcherConfig};
 use squall_gateway::sigv4::Signer;
 use squall_gateway::{Engines, Gateway, GatewayConfig, SecretKeys};
+use squall_host::StateHosts;
 use squall_registry::{Limits, Registry};
 use squall_runtime_process::{ProcessConfig, ProcessRuntime};
 use squall_runtime_wasm::{Compiler, WasmConfig, WasmRuntime};
+use squall_state::State;
 use squall_store::logs::{LogConfig, LogStore};
 use squall_store::{Embedded, EmbeddedConfig, Store};
 use squall_types::{DeliverByService, Home, MIB};
-use squall_workflow::dag::{self, Dags, NoState};
+use squall_workflow::dag::{self, Dags};
 use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -29,6 +31,7 @@ use crate::endpoint::{self, Endpoint};
 use crate::events::Events;
 use crate::runtimes::Runtimes;
 use crate::signals;
+use crate::state::{self, RunState};
 use crate::up::UpArgs;
 
 /// How often logs are cut to their limits, and code that nobody uses any more is removed.
@@ -61,12 +64,15 @@ pub(crate) async fn run(args: UpArgs) -> anyhow::Result<()> {
 
     let runtimes = open_runtimes(&home, &data_dir)?;
     let registry = open_registry(&args, home.clone(), &data_dir, store.clone(), &runtimes).await?;
-    let dispatcher = open_dispatcher(&args, &registry, &runtimes, store.clone(), logs.clone()).await?;
-    let dags = open_dags(&dispatcher, store.clone()).await?;
+    let state = state::open(&args, store.clone()).await?;
+    let engines = (&registry, &runtimes, &state);
+    let dispatcher = open_dispatcher(&args, engines, store.clone(), logs.clone()).await?;
+    let dags = open_dags(&dispatcher, &state, store.clone()).await?;
     let events = Events::open(store.clone(), home.clone(), Arc::new(dispatcher.clone())).await?;
     let deliver = wire_targets(&dispatcher, &events);
     let engines = Engines {
         dags: Some(dags.clone()),
+        state: Some(state.clone()),
         queues: events.queues.clone(),
         mappings: events.mappings.clone(),
         deliver,
@@ -83,7 +89,7 @@ pub(crate) async fn run(args: UpArgs) -> anyhow::Result<()> {
     );
 
     let background = CancellationToken::new();
-    let mut working = work_in_background(&dispatcher, &dags, &logs, &registry, &background);
+    let mut working = work_in_background(&dispatcher, &dags, &state, &logs, &registry, &background);
     working.spawn(events.clone().run(background.clone()));
     let mut serving = tokio::spawn(gateway.serve(listener, stop.clone()));
     let announced = Endpoint::announce(&data_dir, address)?;
@@ -118,6 +124,7 @@ pub(crate) async fn run(args: UpArgs) -> anyhow::Result<()> {
 fn work_in_background(
     dispatcher: &Dispatcher,
     dags: &Dags,
+    state: &State,
     logs: &LogStore,
     registry: &Registry,
     stop: &CancellationToken,
@@ -127,6 +134,7 @@ fn work_in_background(
     working.spawn(async move { engine.run(until).await });
     let (engine, until) = (dags.clone(), stop.clone());
     working.spawn(async move { engine.run(until).await });
+    working.spawn(state.clone().run(stop.clone()));
     working.spawn(keep_house(logs.clone(), registry.clone(), stop.clone()));
     working
 }
@@ -201,22 +209,23 @@ async fn open_registry(
 
 async fn open_dispatcher(
     args: &UpArgs,
-    registry: &Registry,
-    runtimes: &Runtimes,
+    (registry, runtimes, state): (&Registry, &Runtimes, &State),
     store: Arc<dyn Store>,
     logs: LogStore,
 ) -> anyhow::Result<Dispatcher> {
+    let hosts = Arc::new(StateHosts::new(state.clone()));
     let config = DispatcherConfig {
         idle_timeout: args.idle_timeout,
         instances_max: args.instances_max,
         ..DispatcherConfig::default()
     };
-    Ok(Dispatcher::open(config, registry.clone(), runtimes.all(), None, store, logs).await?)
+    Ok(Dispatcher::open(config, registry.clone(), runtimes.all(), Some(hosts), store, logs).await?)
 }
 
-async fn open_dags(dispatcher: &Dispatcher, store: Arc<dyn Store>) -> anyhow::Result<Dags> {
+async fn open_dags(dispatcher: &Dispatcher, state: &State, store: Arc<dyn Store>) -> anyhow::Result<Dags> {
     let invoke = Arc::new(dispatcher.clone());
-    Ok(Dags::open(store, invoke, Arc::new(NoState), dag::Config::default()).await?)
+    let state = Arc::new(RunState(state.clone()));
+    Ok(Dags::open(store, invoke, state, dag::Config::default()).await?)
 }
 
 /// Who takes what destinations and dead-letter queues are named for, by the service in their ARN.

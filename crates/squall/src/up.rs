@@ -52,6 +52,19 @@ pub(crate) struct UpArgs {
     #[arg(long, env = "SQUALL_LOG_MIB_MAX", default_value_t = 64, value_name = "MIB")]
     pub(crate) log_mib_max: u64,
 
+    /// Caches of the functions' state: one for each group of executors, 1 to 64.
+    #[arg(long, env = "SQUALL_STATE_CACHES", default_value_t = 1, value_name = "N")]
+    pub(crate) state_caches: u16,
+
+    /// Most MiB of the functions' state to keep in memory, over all caches.
+    #[arg(
+        long,
+        env = "SQUALL_STATE_CACHE_MIB",
+        default_value_t = 256,
+        value_name = "MIB"
+    )]
+    pub(crate) state_cache_mib: u32,
+
     /// On the first signal, wait at most this long for running invocations.
     #[arg(long, env = "SQUALL_DRAIN_TIMEOUT", default_value = "30s", value_name = "DURATION", value_parser = parse_duration)]
     pub(crate) drain_timeout: Duration,
