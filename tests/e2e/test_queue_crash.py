@@ -6,6 +6,7 @@ SQUALL_E2E_SEED repeats a run's choices; SQUALL_E2E_MESSAGES and SQUALL_E2E_KILL
 
 import collections
 import json
+import math
 import os
 import random
 import threading
@@ -56,10 +57,17 @@ class Senders:
     def alive(self):
         return any(thread.is_alive() for thread in self._threads)
 
+    def acknowledged(self):
+        return sum(map(len, self.sent.values()))
+
+    def wait_for(self, wanted):
+        """Until so many are acknowledged, or no sender is left. What bounds it is the time without any progress."""
+        while self.alive() and (before := self.acknowledged()) < wanted:
+            wait_until("a further message is acknowledged",
+                       lambda: self.acknowledged() > before or not self.alive(), 120)
+
     def join(self):
-        for thread in self._threads:
-            thread.join(300)
-            assert not thread.is_alive(), "a sender never came to its end"
+        self.wait_for(math.inf)
 
     def use(self, server, urls):
         client = server.client("sqs")
@@ -133,14 +141,17 @@ def test_kills_under_load_lose_no_message_and_no_order(workdir):
     seed = int(os.environ.get("SQUALL_E2E_SEED", random.randrange(2**32)))
     print(f"SQUALL_E2E_SEED={seed}")
     dice = random.Random(seed)
-    server, senders = Server(workdir / "killed"), Senders(workdir)
+    server, senders, kills = Server(workdir / "killed"), Senders(workdir), []
     with judged(server):
         server.start()
         make_queues(server)
         senders.use(server, urls_of)
         senders.start()
-        for _ in range(KILLS):
-            time.sleep(dice.uniform(0.1, 1.5))  # The moment of the kill is what is random here.
+        for number in range(KILLS):
+            # One kill in each equal part of the messages, whatever their number: at a random message of that part.
+            senders.wait_for(MESSAGES * dice.uniform(number, number + 1) / KILLS)
+            assert not senders.problems, (seed, senders.problems)
+            kills.append(senders.acknowledged())
             children = server.descendants()
             senders.server_is_up.clear()
             server.kill9()
@@ -149,6 +160,9 @@ def test_kills_under_load_lose_no_message_and_no_order(workdir):
             senders.use(server, urls_of)
         senders.join()
         assert not senders.problems, (seed, senders.problems)
+        print(f"killed at {kills} of {senders.acknowledged()} messages")
+        # Else most of a large run would see no kill at all.
+        assert len(kills) == KILLS and kills[-1] >= MESSAGES * (KILLS - 1) / KILLS, (seed, kills)
         sqs = server.client("sqs")
         urls = urls_of(sqs)
         wait_until("both queues are empty",
