@@ -41,7 +41,6 @@ def main():
     parser.add_argument("--samples", type=int, default=40, help="cold starts for each function and round [40]")
     parser.add_argument("--no-emulator", action="store_true", help="leave AWS's own emulator out")
     parser.add_argument("--functions", type=int, default=10_000, help="deployed by wasm-many [10000]")
-    parser.add_argument("--reuse", action="store_true", help="wasm: measure a function whose instances are reused too")
     options = parser.parse_args()
     unknown = set(options.questions) - set(QUESTIONS)
     if unknown:
