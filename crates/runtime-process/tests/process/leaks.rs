@@ -21,7 +21,7 @@ fn fifty_instances_leave_no_descriptor_and_no_zombie() {
         assert!(
             output.status.success(),
             "{}",
-            String::from_utf8_lossy(&output.stdout)
+            String::from_utf8_lossy(&output.stderr)
         );
         assert!(String::from_utf8_lossy(&output.stdout).contains("1 passed"));
         return;
@@ -38,7 +38,17 @@ fn fifty_instances_leave_no_descriptor_and_no_zombie() {
         for _ in 0..50 {
             start_and_stop(&host, &revision).await;
         }
-        assert_eq!(descriptors(), before);
+        let given_back = async {
+            while descriptors() > before {
+                tokio::task::yield_now().await;
+            }
+        };
+        let given_back = tokio::time::timeout(Duration::from_secs(30), given_back).await;
+        assert!(
+            given_back.is_ok(),
+            "{} descriptors, and {before} before",
+            descriptors()
+        );
         host.runtime.retire(revision.id).await;
         while !children().is_empty() {
             tokio::task::yield_now().await;
@@ -50,7 +60,7 @@ async fn start_and_stop(host: &Host, revision: &Arc<squall_types::Revision>) {
     let mut started = host.start(revision).await;
     started.answer("{}").await;
     started.instance.stop(Duration::from_secs(10)).await;
-    // The task that watched it holds the last descriptor; it ends right after it has told.
+    // The task that watched it holds the last descriptor; it ends soon after it has told.
     tokio::task::spawn_blocking(|| ()).await.unwrap();
 }
 
