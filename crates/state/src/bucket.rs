@@ -221,34 +221,61 @@ impl Buckets {
         })
     }
 
-    /// Replaces what a function sees beside the bucket of its own name.
-    pub(crate) async fn bind(
-        &self,
-        function: &FunctionName,
-        buckets: BTreeSet<BucketName>,
-    ) -> Result<(), StateError> {
+    /// Lets a function see a bucket beside the one of its own name.
+    pub(crate) async fn bind(&self, function: &FunctionName, bucket: &BucketName) -> Result<(), StateError> {
         let _changing = self.changing.lock().await;
-        for bucket in &buckets {
-            self.get(bucket)?;
-        }
-        if buckets.len() > BINDINGS_MAX {
+        self.get(bucket)?;
+        let mut bound = self.still_bound(function);
+        bound.insert(bucket.clone());
+        if bound.len() > BINDINGS_MAX {
             return Err(StateError::Full {
                 what: format!("the bindings of `{function}`"),
                 max: BINDINGS_MAX as u64,
             });
         }
+        self.keep_bound(function, bound).await
+    }
+
+    /// Takes a bucket away from a function.
+    pub(crate) async fn unbind(
+        &self,
+        function: &FunctionName,
+        bucket: &BucketName,
+    ) -> Result<(), StateError> {
+        let _changing = self.changing.lock().await;
+        let mut bound = self.still_bound(function);
+        bound.remove(bucket);
+        self.keep_bound(function, bound).await
+    }
+
+    /// What a function sees, without the buckets that were removed. Changed under the lock only, so that of two
+    /// changes at once neither is lost.
+    fn still_bound(&self, function: &FunctionName) -> BTreeSet<BucketName> {
+        let known = self.known();
+        let bound = known.bindings.get(function).into_iter().flatten();
+        bound
+            .filter(|bucket| known.buckets.contains_key(*bucket))
+            .cloned()
+            .collect()
+    }
+
+    async fn keep_bound(
+        &self,
+        function: &FunctionName,
+        bound: BTreeSet<BucketName>,
+    ) -> Result<(), StateError> {
         let key = Bytes::copy_from_slice(function.as_str().as_bytes());
-        let batch = if buckets.is_empty() {
+        let batch = if bound.is_empty() {
             Batch::durable().delete(BINDINGS, key)
         } else {
-            Batch::durable().put(BINDINGS, key, encode(&buckets))
+            Batch::durable().put(BINDINGS, key, encode(&bound))
         };
         self.store.commit(batch).await?;
         self.change(|known| {
-            if buckets.is_empty() {
+            if bound.is_empty() {
                 known.bindings.remove(function);
             } else {
-                known.bindings.insert(function.clone(), buckets);
+                known.bindings.insert(function.clone(), bound);
             }
         });
         Ok(())

@@ -1,6 +1,5 @@
 //! The state of a node: what everybody else holds. See the crate.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use squall_store::Store;
@@ -185,16 +184,20 @@ impl State {
         Ok(())
     }
 
-    /// Sets which buckets a function sees beside the one of its own name.
+    /// Lets a function see a bucket beside the one of its own name.
     ///
     /// # Errors
     /// [`StateError::UnknownBucket`], [`StateError::Full`], [`StateError::Store`].
-    pub async fn bind(
-        &self,
-        function: &FunctionName,
-        buckets: BTreeSet<BucketName>,
-    ) -> Result<(), StateError> {
-        self.0.buckets.bind(function, buckets).await
+    pub async fn bind(&self, function: &FunctionName, bucket: &BucketName) -> Result<(), StateError> {
+        self.0.buckets.bind(function, bucket).await
+    }
+
+    /// Takes a bucket away from a function; one that was not bound is no error.
+    ///
+    /// # Errors
+    /// [`StateError::Store`].
+    pub async fn unbind(&self, function: &FunctionName, bucket: &BucketName) -> Result<(), StateError> {
+        self.0.buckets.unbind(function, bucket).await
     }
 
     /// The buckets bound to a function, the one of its own name not among them.

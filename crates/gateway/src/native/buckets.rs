@@ -1,7 +1,6 @@
 //! Buckets and who sees them: `/squall/v1/buckets`, `/squall/v1/buckets/NAME`,
 //! `/squall/v1/buckets/NAME/functions/FUNCTION`.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -114,19 +113,12 @@ pub(super) async fn bind(
     let state = engine(gateway)?;
     let bucket = named(bucket)?;
     let function: FunctionName = decoded(function).parse()?;
-    let bound = state.bound(&function).into_iter();
-    // A bucket that was removed is no longer bound.
-    let mut bound: BTreeSet<BucketName> = bound.filter(|bound| state.bucket(bound).is_ok()).collect();
-    if *method == Method::PUT {
-        bound.insert(bucket);
+    let changed = if *method == Method::PUT {
+        state.bind(&function, &bucket).await
     } else {
-        bound.remove(&bucket);
-    }
-    state
-        .bind(&function, bound)
-        .await
-        .map_err(refusal)
-        .map_err(refused)?;
+        state.unbind(&function, &bucket).await
+    };
+    changed.map_err(refusal).map_err(refused)?;
     function_buckets(gateway, function.as_str())
 }
 

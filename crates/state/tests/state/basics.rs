@@ -1,6 +1,5 @@
 //! Values, lattices, buckets and bindings at the level `lww`.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +8,7 @@ use squall_state::lattice::{Body, Update};
 use squall_state::{
     BucketSettings, Config, Keeping, Key, Level, SessionRequest, State, StateError, VALUE_BYTES_MAX, Value,
 };
-use squall_store::{Memory, Store};
+use squall_store::{Embedded, EmbeddedConfig, Memory, Store};
 
 use crate::{bucket, get, key, make_bucket, open, session, state, text};
 
@@ -146,16 +145,43 @@ async fn a_function_sees_its_own_bucket_and_those_bound_to_it() {
         .put(&own, text("v"))
         .await
         .expect("a function's own bucket is made when it is wanted");
-    let unknown = state.bind(&function, BTreeSet::from([bucket("nowhere")])).await;
+    let unknown = state.bind(&function, &bucket("nowhere")).await;
     assert!(
         matches!(unknown, Err(StateError::UnknownBucket { .. })),
         "{unknown:?}"
     );
-    state
-        .bind(&function, BTreeSet::from([bucket("shop")]))
-        .await
-        .expect("it is bound");
+    state.bind(&function, &bucket("shop")).await.expect("it is bound");
     session.put(&key("k"), text("v")).await.expect("`shop` is bound");
+    state
+        .unbind(&function, &bucket("shop"))
+        .await
+        .expect("it is unbound");
+    let refused = session.get(&key("k")).await;
+    assert!(matches!(refused, Err(StateError::NotBound { .. })), "{refused:?}");
+}
+
+#[tokio::test]
+async fn of_bindings_made_at_once_none_is_lost() {
+    let folder = tempfile::tempdir().expect("a folder");
+    // Its commits take time, which is when another binding could be overlooked.
+    let store = Embedded::open(folder.path(), EmbeddedConfig::default()).expect("it opens");
+    let store: Arc<dyn Store> = Arc::new(store);
+    let state = open(&store, Config::default()).await;
+    let function: squall_types::FunctionName = "resize".parse().expect("a name");
+    let names: Vec<_> = (0..20).map(|number| bucket(&format!("b{number:02}"))).collect();
+    for name in &names {
+        let made = state.create_bucket(name.clone(), BucketSettings::default()).await;
+        made.expect("it is made");
+    }
+    let mut binding = tokio::task::JoinSet::new();
+    for name in names.clone() {
+        let (state, function) = (state.clone(), function.clone());
+        binding.spawn(async move { state.bind(&function, &name).await });
+    }
+    for bound in binding.join_all().await {
+        bound.expect("it is bound");
+    }
+    assert_eq!(state.bound(&function), names);
 }
 
 #[tokio::test]
