@@ -51,11 +51,13 @@ class Rendezvous:
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.listener.settimeout(30)
         self.port = self.listener.getsockname()[1]
+        self.connections = []  # held, so that nobody who waits is let go by a garbage collector
 
     def arrival(self):
         """The next function that reports: (its pid, how to let it go on)."""
         connection, _ = self.listener.accept()
         connection.settimeout(60)
+        self.connections.append(connection)
         pid = int(connection.makefile().readline())
 
         def let_go():
