@@ -7,6 +7,17 @@ use squall_types::Home;
 /// Lambda's limit for a response: 6 MiB and 100 bytes.
 pub const RESPONSE_BYTES_MAX: usize = 6_291_556;
 
+/// Which walls are built around native functions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WallsWanted {
+    /// All that this host allows; which are missing is said once.
+    Auto,
+    /// All, or nothing runs.
+    Full,
+    /// None. For looking for a fault; functions can then do what the server can.
+    Off,
+}
+
 /// How native functions are run.
 #[derive(Debug, Clone)]
 pub struct ProcessConfig {
@@ -20,6 +31,8 @@ pub struct ProcessConfig {
     pub credentials: Vec<(String, String)>,
     /// Most bytes of a response.
     pub response_bytes_max: usize,
+    /// The walls around functions.
+    pub walls: WallsWanted,
 }
 
 impl ProcessConfig {
@@ -31,6 +44,7 @@ impl ProcessConfig {
             endpoint: None,
             credentials: Vec::new(),
             response_bytes_max: RESPONSE_BYTES_MAX,
+            walls: WallsWanted::Auto,
         }
     }
 }

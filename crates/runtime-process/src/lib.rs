@@ -20,5 +20,5 @@ mod sandbox;
 mod working_copy;
 mod zygote;
 
-pub use config::{ProcessConfig, RESPONSE_BYTES_MAX, SetupError};
+pub use config::{ProcessConfig, RESPONSE_BYTES_MAX, SetupError, WallsWanted};
 pub use runtime::ProcessRuntime;

@@ -1,23 +1,23 @@
 //! One process: how it is started, how its end is noticed, how it is killed.
 //!
-//! Instances and zygotes call this. A process leads a session of its own; whatever is left of its group
+//! Instances and zygotes call this. A process leads a session of its own; whatever it has started and left
 //! is killed when it ends. Dropping a [`Process`] kills it; a task that outlives the drop reaps it.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::ExitStatus;
 use std::sync::{Arc, OnceLock, mpsc};
 use std::time::Duration;
 
-use rustix::process::{Pid, PidfdFlags, Signal};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus};
 use squall_runtime::{Exit, ExitWatch};
 use tokio::sync::{oneshot, watch};
 
-use crate::sandbox::{self, Walls};
+use crate::sandbox::{self, Limits, Program, SpawnError, Spawned, Walls};
 
 /// Starts waiting for the one thread that starts processes; reaching it makes callers wait.
 const STARTS_WAITING_MAX: usize = 1024;
@@ -33,7 +33,8 @@ pub(crate) struct Launch {
     pub(crate) log: Option<OwnedFd>,
     /// Becomes descriptor 3.
     pub(crate) socket: Option<OwnedFd>,
-    pub(crate) walls: Walls,
+    pub(crate) limits: Limits,
+    pub(crate) walls: Arc<Walls>,
 }
 
 /// The thread that starts processes. They die with the thread that started them,
@@ -77,44 +78,54 @@ impl Starter {
     }
 }
 
-/// A child that nobody waits for yet. Dropping it kills and reaps it.
+/// A process that nobody waits for yet. Dropping it kills and reaps it.
 #[derive(Debug)]
 struct Unwatched {
-    child: Child,
+    spawned: Spawned,
+    reaped: bool,
 }
 
 impl Unwatched {
     fn start(launch: Launch) -> io::Result<Self> {
-        let mut command = Command::new(&launch.program);
-        command
-            .args(&launch.args)
-            .env_clear()
-            .envs(&launch.environment)
-            .current_dir(&launch.dir)
-            .stdin(Stdio::null());
-        match &launch.log {
-            Some(log) => command.stdout(log.try_clone()?).stderr(log.try_clone()?),
-            None => command.stdout(Stdio::null()).stderr(Stdio::null()),
+        let program = Program {
+            path: Some(&launch.program),
+            args: &launch.args,
+            environment: &launch.environment,
+            dir: &launch.dir,
+            log: launch.log.as_ref().map(AsFd::as_fd),
+            socket: launch.socket.as_ref().map(AsFd::as_fd),
+            limits: launch.limits,
         };
-        sandbox::confine(&mut command, launch.walls, launch.socket.as_ref());
-        let child = command.spawn()?;
-        Ok(Self { child })
+        let spawned = sandbox::spawn(&program, &launch.walls).map_err(SpawnError::into_io)?;
+        Ok(Self {
+            spawned,
+            reaped: false,
+        })
     }
 
-    fn pid(&self) -> Pid {
-        Pid::from_child(&self.child)
-    }
-
-    /// Kills what is left of the group, then takes the leader's status. The leader's number is its own until then.
-    fn reap(&mut self) -> io::Result<ExitStatus> {
-        let _ = rustix::process::kill_process_group(self.pid(), Signal::KILL);
-        self.child.wait()
+    /// Takes the status of the first process, and says how the program ended.
+    fn reap(&mut self) -> io::Result<Exit> {
+        self.reaped = true;
+        let id = WaitId::PidFd(self.spawned.pidfd.as_fd());
+        let ended = rustix::process::waitid(id, WaitIdOptions::EXITED)?;
+        let mut status = [0; 4];
+        Ok(match rustix::io::read(&self.spawned.status, &mut status) {
+            Ok(4) => exit_of(ExitStatus::from_raw(i32::from_ne_bytes(status))),
+            // The first process was killed before its program ended.
+            _ => Exit::Signal(
+                ended
+                    .as_ref()
+                    .and_then(WaitIdStatus::terminating_signal)
+                    .unwrap_or(9),
+            ),
+        })
     }
 }
 
 impl Drop for Unwatched {
     fn drop(&mut self) {
-        if !matches!(self.child.try_wait(), Ok(Some(_))) {
+        if !self.reaped {
+            let _ = rustix::process::pidfd_send_signal(&self.spawned.pidfd, self.spawned.kill);
             let _ = self.reap();
         }
     }
@@ -123,8 +134,11 @@ impl Drop for Unwatched {
 /// A running process.
 #[derive(Debug)]
 pub(crate) struct Process {
+    /// What runs the function's code, or the first process before it.
     pid: Pid,
     pidfd: OwnedFd,
+    /// What ends it at once.
+    kill: Signal,
     exit: ExitWatch,
     /// A folder that nobody needs once it has ended.
     rubbish: Arc<OnceLock<PathBuf>>,
@@ -132,21 +146,23 @@ pub(crate) struct Process {
 
 impl Process {
     fn watch_child(mut child: Unwatched) -> io::Result<Self> {
-        let pid = child.pid();
-        let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::NONBLOCK)?;
+        let pid = child.spawned.program.unwrap_or(child.spawned.pid);
+        let pidfd = child.spawned.pidfd.try_clone()?;
+        let kill = child.spawned.kill;
         let ended = sandbox::watch(pidfd.try_clone()?)?;
         let (tell, exit) = watch::channel(None);
         let rubbish = Arc::new(OnceLock::new());
         let to_discard = Arc::clone(&rubbish);
         tokio::spawn(async move {
             let _ = ended.readable().await;
-            let exit = child.reap().map_or(Exit::Unknown, exit_of);
+            let exit = child.reap().unwrap_or(Exit::Unknown);
             tell.send_replace(Some(exit));
             discard(&to_discard).await;
         });
         Ok(Self {
             pid,
             pidfd,
+            kill,
             exit,
             rubbish,
         })
@@ -174,6 +190,7 @@ impl Process {
         Ok(Self {
             pid,
             pidfd,
+            kill: Signal::KILL,
             exit,
             rubbish,
         })
@@ -193,9 +210,9 @@ impl Process {
         self.exit.clone()
     }
 
-    /// Kills it; what it started follows when its end is noticed.
+    /// Kills it, and what it started.
     pub(crate) fn kill(&self) {
-        let _ = rustix::process::pidfd_send_signal(&self.pidfd, Signal::KILL);
+        let _ = rustix::process::pidfd_send_signal(&self.pidfd, self.kill);
     }
 
     /// Asks it to end.

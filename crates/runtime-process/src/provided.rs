@@ -112,6 +112,9 @@ impl Stillborn {
     /// What kind of failure to start is the function's own doing.
     pub(crate) fn from_error(id: InstanceId, error: &io::Error) -> Option<Self> {
         let message = match error.kind() {
+            _ if error.raw_os_error() == Some(rustix::io::Errno::NOEXEC.raw_os_error()) => {
+                "fork/exec /var/task/bootstrap: exec format error".to_owned()
+            }
             io::ErrorKind::NotFound => {
                 "Couldn't find valid bootstrap(s): [/var/task/bootstrap /opt/bootstrap]".to_owned()
             }

@@ -12,9 +12,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use squall_runtime::{Instance, InstanceId, NotOffered, Runtime, StartError};
-use squall_types::{MIB, Revision, RevisionId, RuntimeName};
+use squall_types::{Revision, RevisionId, RuntimeName};
 
-use crate::config::{ProcessConfig, SetupError};
+use crate::config::{ProcessConfig, SetupError, WallsWanted};
 use crate::frame::{Channel, LogPipe, NearEnd};
 use crate::interpreter::Interpreters;
 use crate::managed::Managed;
@@ -23,7 +23,7 @@ use crate::process::{Launch, Process, Starter};
 use crate::provided::{Provided, Stillborn};
 use crate::python::forks::{Forks, Plan};
 use crate::runtime_api::RuntimeApi;
-use crate::sandbox::Walls;
+use crate::sandbox::{self, Walls};
 use crate::working_copy::Folders;
 use crate::{environment, python};
 
@@ -33,6 +33,7 @@ pub struct ProcessRuntime {
     config: ProcessConfig,
     interpreters: Interpreters,
     starter: Arc<Starter>,
+    walls: Arc<Walls>,
     python_dir: PathBuf,
     node_pool: Arc<Pool>,
     revisions: Mutex<HashMap<RevisionId, Arc<Shared>>>,
@@ -78,11 +79,14 @@ impl ProcessRuntime {
         // Functions see this path in their environment, from another working directory.
         config.dir = fs::canonicalize(&config.dir)?;
         let starter = Arc::new(Starter::new()?);
+        let walls = Arc::new(sandbox::build(config.walls)?);
+        say(&walls, config.walls);
         Ok(Arc::new(Self {
             interpreters: Interpreters::on(path),
             python_dir: python::write_runtime(&config.dir)?,
-            node_pool: Pool::new(&config.dir, Arc::clone(&starter))?,
+            node_pool: Pool::new(&config.dir, Arc::clone(&starter), Arc::clone(&walls))?,
             starter,
+            walls,
             revisions: Mutex::default(),
             config,
         }))
@@ -121,6 +125,7 @@ impl ProcessRuntime {
             task: &prepared.task,
             common: &prepared.common,
             environment: &prepared.environment,
+            walls: &self.walls,
         };
         let started = prepared.shared.forks.start(&plan).await?;
         let mut instance = self.managed(revision, prepared, started.process, started.near);
@@ -162,10 +167,8 @@ impl ProcessRuntime {
             dir: prepared.task,
             log: Some(far),
             socket: None,
-            walls: Walls {
-                data_bytes_max: Some(u64::from(revision.memory_mib) * MIB + python::MEMORY_SLACK),
-                open_files_max: python::OPEN_FILES_MAX,
-            },
+            limits: python::limits(revision),
+            walls: Arc::clone(&self.walls),
         };
         let id = prepared.id;
         match self.starter.start(launch).await {
@@ -277,6 +280,19 @@ impl Runtime for ProcessRuntime {
         for shared in all {
             shared.forks.drop_zygote();
         }
+    }
+}
+
+/// Tells once what stands around functions, and what does not.
+fn say(walls: &Walls, wanted: WallsWanted) {
+    let list: Vec<String> = walls.built.iter().map(ToString::to_string).collect();
+    let built = list.join(", ");
+    for (wall, reason) in &walls.missing {
+        tracing::info!(%wall, reason, "functions run without a wall that this host does not allow");
+    }
+    match wanted {
+        WallsWanted::Off => tracing::info!("functions run without walls: run only code that you trust"),
+        WallsWanted::Auto | WallsWanted::Full => tracing::info!(built, "walls around functions"),
     }
 }
 

@@ -62,7 +62,7 @@ pub(crate) async fn run(args: UpArgs) -> anyhow::Result<()> {
     })?;
     let address = listener.local_addr()?;
 
-    let runtimes = open_runtimes(&home, &data_dir)?;
+    let runtimes = open_runtimes(&args, &home, &data_dir)?;
     let registry = open_registry(&args, home.clone(), &data_dir, store.clone(), &runtimes).await?;
     let state = state::open(&args, store.clone()).await?;
     let engines = (&registry, &runtimes, &state);
@@ -175,9 +175,10 @@ fn log_config(args: &UpArgs) -> LogConfig {
     }
 }
 
-fn open_runtimes(home: &Home, data_dir: &Path) -> anyhow::Result<Runtimes> {
+fn open_runtimes(args: &UpArgs, home: &Home, data_dir: &Path) -> anyhow::Result<Runtimes> {
     let processes = ProcessRuntime::new(ProcessConfig {
         home: home.clone(),
+        walls: args.walls.into(),
         ..ProcessConfig::new(data_dir.join("run"))
     })?;
     let wasm = WasmRuntime::new(WasmConfig {

@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
+use squall_runtime_process::WallsWanted;
 
 /// How a server is started. Every flag can be given as `SQUALL_…` in the environment.
 #[derive(Debug, Clone, Args)]
@@ -69,6 +70,10 @@ pub(crate) struct UpArgs {
     #[arg(long, env = "SQUALL_DRAIN_TIMEOUT", default_value = "30s", value_name = "DURATION", value_parser = parse_duration)]
     pub(crate) drain_timeout: Duration,
 
+    /// Walls around functions: all that this host allows, all or nothing, or none.
+    #[arg(long, env = "SQUALL_WALLS", default_value = "auto", value_name = "WHICH")]
+    pub(crate) walls: WallsArg,
+
     /// Account in ARNs: twelve digits.
     #[arg(long, env = "SQUALL_ACCOUNT", default_value = "000000000000", value_parser = parse_account)]
     pub(crate) account: String,
@@ -76,6 +81,27 @@ pub(crate) struct UpArgs {
     /// Region in ARNs and signatures.
     #[arg(long, env = "SQUALL_REGION", default_value = "us-east-1", value_parser = parse_region)]
     pub(crate) region: String,
+}
+
+/// `auto`, `full` or `off`.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum WallsArg {
+    /// All that this host allows; the server says at its start which are missing
+    Auto,
+    /// All; the server does not start where one cannot be built
+    Full,
+    /// None: functions can do what the server can, for looking for a fault
+    Off,
+}
+
+impl From<WallsArg> for WallsWanted {
+    fn from(arg: WallsArg) -> Self {
+        match arg {
+            WallsArg::Auto => Self::Auto,
+            WallsArg::Full => Self::Full,
+            WallsArg::Off => Self::Off,
+        }
+    }
 }
 
 /// A number and its unit: `500ms`, `1s`, `10m`, `2h`, `14d`.

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::frame::{self, NearEnd};
 use crate::process::{Launch, Process, Starter};
 use crate::python::OPEN_FILES_MAX;
-use crate::sandbox::{SOCKET_FD, Walls};
+use crate::sandbox::{Limits, SOCKET_FD, Walls};
 
 const SOURCES: [(&str, &str); 7] = [
     ("bootstrap.mjs", include_str!("runtime/bootstrap.mjs")),
@@ -47,12 +47,13 @@ pub(crate) struct Worker {
 pub(crate) struct Pool {
     starter: Arc<Starter>,
     dir: PathBuf,
+    walls: Arc<Walls>,
     waiting: Mutex<HashMap<PathBuf, (Kind, Worker)>>,
 }
 
 impl Pool {
     /// Writes the runtime's source below the run folder. Boots nothing.
-    pub(crate) fn new(run_dir: &Path, starter: Arc<Starter>) -> io::Result<Arc<Self>> {
+    pub(crate) fn new(run_dir: &Path, starter: Arc<Starter>, walls: Arc<Walls>) -> io::Result<Arc<Self>> {
         let dir = run_dir.join("node");
         fs::create_dir_all(&dir)?;
         for (name, text) in SOURCES {
@@ -61,6 +62,7 @@ impl Pool {
         Ok(Arc::new(Self {
             starter,
             dir,
+            walls,
             waiting: Mutex::default(),
         }))
     }
@@ -113,10 +115,12 @@ impl Pool {
             dir: self.dir.clone(),
             log: Some(far.log),
             socket: Some(far.socket),
-            walls: Walls {
+            limits: Limits {
                 data_bytes_max: None,
                 open_files_max: OPEN_FILES_MAX,
+                file_bytes_max: None,
             },
+            walls: Arc::clone(&self.walls),
         };
         let process = self.starter.start(launch).await?;
         Ok(Worker { process, near })

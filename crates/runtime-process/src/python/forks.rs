@@ -12,6 +12,7 @@ use tokio::sync::OnceCell;
 use crate::frame::{self, NearEnd};
 use crate::process::{Process, Starter};
 use crate::python;
+use crate::sandbox::Walls;
 use crate::zygote::{NoZygote, Zygote};
 
 /// A zygote that ends this often is not started again for its revision.
@@ -43,6 +44,7 @@ pub(crate) struct Plan<'a> {
     pub(crate) common: &'a BTreeMap<String, String>,
     /// The variables of this one.
     pub(crate) environment: &'a BTreeMap<String, String>,
+    pub(crate) walls: &'a Arc<Walls>,
 }
 
 /// A process, the supervisor's end of its channel, and a line for the function's log.
@@ -112,6 +114,7 @@ async fn start_zygote(plan: &Plan<'_>) -> Result<Zygote, NoZygote> {
             environment,
             task,
             (None, control),
+            plan.walls,
         )
     };
     let task_root = task.display().to_string();
@@ -137,6 +140,7 @@ async fn start_fresh(plan: &Plan<'_>, reason: &str) -> Result<Started, String> {
         environment,
         plan.task,
         ends,
+        plan.walls,
     );
     let process = plan.starter.start(launch).await;
     Ok(Started {

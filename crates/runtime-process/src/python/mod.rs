@@ -9,11 +9,12 @@ use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use squall_types::{MIB, Revision};
 
 use crate::process::Launch;
-use crate::sandbox::{SOCKET_FD, Walls};
+use crate::sandbox::{Limits, SOCKET_FD, Walls};
 
 macro_rules! sdk {
     ($name:literal) => {
@@ -64,6 +65,7 @@ pub(crate) fn launch(
     mut environment: BTreeMap<String, String>,
     task: &Path,
     (log, socket): (Option<OwnedFd>, OwnedFd),
+    walls: &Arc<Walls>,
 ) -> Launch {
     environment.insert("SQUALL_SOCKET_FD".to_owned(), SOCKET_FD.to_string());
     Launch {
@@ -73,9 +75,16 @@ pub(crate) fn launch(
         dir: task.to_owned(),
         log,
         socket: Some(socket),
-        walls: Walls {
-            data_bytes_max: Some(u64::from(revision.memory_mib) * MIB + MEMORY_SLACK),
-            open_files_max: OPEN_FILES_MAX,
-        },
+        limits: limits(revision),
+        walls: Arc::clone(walls),
+    }
+}
+
+/// What one instance of a revision may use.
+pub(crate) fn limits(revision: &Revision) -> Limits {
+    Limits {
+        data_bytes_max: Some(u64::from(revision.memory_mib) * MIB + MEMORY_SLACK),
+        open_files_max: OPEN_FILES_MAX,
+        file_bytes_max: Some(u64::from(revision.ephemeral_storage_mib) * MIB),
     }
 }

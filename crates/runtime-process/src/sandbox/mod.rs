@@ -1,106 +1,95 @@
-//! What a process gets before it runs code: its walls.
+//! What is around a process before it runs code: its walls.
 //!
-//! `process` calls [`confine`] for everything that it starts. This is the crate's only `unsafe` code.
-//! Today the walls are a session of its own, resource limits, closed descriptors and death with the server;
-//! namespaces, seccomp and cgroups join [`Walls`] and are applied in the same place.
-//!
-//! The number of processes is not limited yet: without a user namespace that limit counts everything
-//! that the server's user runs, not what one function runs.
+//! `process` calls [`spawn`] for everything that it starts. This module has the crate's only `unsafe` code.
+//! Reading order: `spawn` (the server's side), `child` (the new process's side, up to its program),
+//! `init/main.rs` (the first process, which ends what the program leaves behind), `seccomp` and `syscalls`.
 
 #![expect(
     unsafe_code,
-    reason = "code between fork and exec can only be installed through `pre_exec`"
+    reason = "processes are made, and give up what they may do, by system calls that have no safe form"
 )]
 
+mod child;
+mod probe;
+mod seccomp;
+mod spawn;
+mod syscalls;
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fmt;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::os::unix::process::CommandExt;
-use std::process::Command;
+use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
+use std::path::Path;
 
 use tokio::io::unix::AsyncFd;
+
+pub(crate) use probe::build;
+pub(crate) use spawn::{SpawnError, Spawned, spawn};
 
 /// The descriptor on which a process finds its socket.
 pub(crate) const SOCKET_FD: RawFd = 3;
 
-/// What to apply to a process.
+/// What a process may use.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Walls {
+pub(crate) struct Limits {
     /// Most bytes of private writable memory; `None` leaves it to the runtime (Node reserves far more than it uses).
     pub(crate) data_bytes_max: Option<u64>,
     /// Most open descriptors.
     pub(crate) open_files_max: u64,
+    /// Largest file that it can write.
+    pub(crate) file_bytes_max: Option<u64>,
 }
 
-/// Puts the walls around the process that `command` will start, and gives it `socket` as descriptor 3.
-///
-/// The process dies with the thread that starts it, so that thread must live as long as the server.
-pub(crate) fn confine(command: &mut Command, walls: Walls, socket: Option<&OwnedFd>) {
-    let socket = socket.map(AsRawFd::as_raw_fd);
-    // SAFETY: getpid has no preconditions.
-    let server = unsafe { libc::getpid() };
-    // SAFETY: the closure runs between fork and exec, where only async-signal-safe calls are allowed.
-    // `apply` makes system calls and nothing else: it neither allocates nor takes a lock.
-    // `socket` stays open until after the fork, because `Launch` owns it until then.
-    unsafe {
-        command.pre_exec(move || apply(walls, socket, server));
-    }
+/// One of the things that keep a process from what is not its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wall {
+    /// No capabilities, and no way to gain privileges.
+    Privileges,
+    /// The filter of system calls.
+    Seccomp,
 }
 
-fn apply(walls: Walls, socket: Option<RawFd>, server: libc::pid_t) -> io::Result<()> {
-    // SAFETY: system calls on plain numbers; they touch only the calling process, which is about to exec.
-    unsafe {
-        succeeded(libc::setsid())?;
-        succeeded(libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL))?;
-        if libc::getppid() != server {
-            // The server died before the line above took effect.
-            libc::_exit(1);
-        }
-    }
-    limit(libc::RLIMIT_CORE, 0)?;
-    limit(libc::RLIMIT_NOFILE, walls.open_files_max)?;
-    if let Some(bytes) = walls.data_bytes_max {
-        limit(libc::RLIMIT_DATA, bytes)?;
-    }
-    // SAFETY: as above. Marking descriptors close-on-exec rather than closing them keeps the pipe
-    // through which a failing exec is reported.
-    unsafe {
-        if let Some(socket) = socket {
-            if socket == SOCKET_FD {
-                succeeded(libc::fcntl(socket, libc::F_SETFD, 0))?;
-            } else {
-                succeeded(libc::dup2(socket, SOCKET_FD))?;
-            }
-        }
-        let first = if socket.is_some() { 4 } else { 3 };
-        let flags = libc::CLOSE_RANGE_CLOEXEC.cast_signed();
-        // Kernels before 5.11 do not know it; there every descriptor of ours is close-on-exec already.
-        libc::close_range(first, libc::c_uint::MAX, flags);
-    }
-    Ok(())
+impl Wall {
+    pub(crate) const ALL: [Self; 2] = [Self::Privileges, Self::Seccomp];
 }
 
-fn limit(resource: libc::__rlimit_resource_t, wanted: u64) -> io::Result<()> {
-    let mut now = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
-    // SAFETY: `now` is a valid place for the answer and a valid argument.
-    unsafe {
-        succeeded(libc::getrlimit(resource, &raw mut now))?;
-        let value = wanted.min(now.rlim_max);
-        now = libc::rlimit {
-            rlim_cur: value,
-            rlim_max: value,
-        };
-        succeeded(libc::setrlimit(resource, &raw const now))
+impl fmt::Display for Wall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Privileges => "privileges",
+            Self::Seccomp => "seccomp",
+        })
     }
 }
 
-fn succeeded(result: libc::c_int) -> io::Result<()> {
-    if result < 0 {
-        return Err(io::Error::last_os_error());
+/// The walls that this host allows.
+#[derive(Debug, Default)]
+pub(crate) struct Walls {
+    pub(crate) built: Vec<Wall>,
+    /// What could not be built, and why.
+    pub(crate) missing: Vec<(Wall, String)>,
+}
+
+impl Walls {
+    pub(crate) fn has(&self, wall: Wall) -> bool {
+        self.built.contains(&wall)
     }
-    Ok(())
+}
+
+/// A program to start.
+#[derive(Debug)]
+pub(crate) struct Program<'a> {
+    /// `None` starts `squall-init` once more, which ends at once: to see whether the walls can be built.
+    pub(crate) path: Option<&'a Path>,
+    pub(crate) args: &'a [OsString],
+    pub(crate) environment: &'a BTreeMap<String, String>,
+    pub(crate) dir: &'a Path,
+    /// Becomes descriptors 1 and 2; `None` is /dev/null.
+    pub(crate) log: Option<BorrowedFd<'a>>,
+    /// Becomes [`SOCKET_FD`].
+    pub(crate) socket: Option<BorrowedFd<'a>>,
+    pub(crate) limits: Limits,
 }
 
 /// Waits on a descriptor that nothing else in the crate closes or replaces.

@@ -73,7 +73,9 @@ async fn a_bootstrap_that_cannot_run_is_the_functions_fault() {
     let not_executable = revision(&host, "#!/bin/sh\n", 0o644);
     let missing = revision(&host, "", 0o644);
     fs::remove_file(missing.code.dir.join("bootstrap")).unwrap();
+    let no_program = revision(&host, "no interpreter is named", 0o755);
     for (revision, message) in [
+        (no_program, "exec format error"),
         (not_executable, "permission denied"),
         (missing, "find valid bootstrap"),
     ] {

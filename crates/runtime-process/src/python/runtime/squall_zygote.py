@@ -4,7 +4,8 @@ It speaks JSON messages over a SEQPACKET socket:
 supervisor -> zygote   {"handler", "task_root"} first; then {"fork": n} with [instance socket, log pipe]
 zygote -> supervisor   {"ready": true} or {"unfit": reason} first; then
                        {"forked": n, "pid"} with [pidfd], {"failed": n, "reason"}, {"exited": pid, "status"}
-It has one thread and stays so. When the supervisor lets go, it ends, and its forks with it.
+It has one thread and stays so. Every instance is a subreaper, so what an instance has started stays below it, and
+becomes the zygote's when the instance ends: whatever child is no instance is killed then. When the supervisor lets go, it ends, and its forks with it.
 """
 
 import ctypes
@@ -25,12 +26,15 @@ _HERE = os.path.dirname(os.path.abspath(__file__))
 _MESSAGE_BYTES_MAX = 65536
 _OUTPUT_BYTES_MAX = 65536
 _PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+_STRAY_ROUNDS_MAX = 1000
 
 
 class Zygote:
     def __init__(self, control):
         self.control = control
         self.prctl = ctypes.CDLL(None, use_errno=True).prctl
+        self.prctl(_PR_SET_CHILD_SUBREAPER, 1)
         self.children = {}
         self.epoll = select.epoll()
         self.epoll.register(control.fileno(), select.EPOLLIN)
@@ -89,6 +93,7 @@ class Zygote:
 
     def become_instance(self, zygote, instance, log):
         self.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        self.prctl(_PR_SET_CHILD_SUBREAPER, 1)
         if os.getppid() != zygote:
             os._exit(0)
         os.setsid()
@@ -109,13 +114,22 @@ class Zygote:
         pid = self.children.pop(pidfd)
         self.epoll.unregister(pidfd)
         os.close(pidfd)
-        # The number is its own until it is reaped, so this meets nobody else's group.
-        try:
-            os.killpg(pid, signal.SIGKILL)
-        except OSError:
-            pass
         _, status = os.waitpid(pid, 0)
+        self.end_strays()
         self.say({"exited": pid, "status": status})
+
+    def end_strays(self):
+        """Kills what ended instances have left. Its children come here in their turn."""
+        for _ in range(_STRAY_ROUNDS_MAX):
+            strays = set(_children()).difference(self.children.values())
+            if not strays:
+                return
+            for pid in strays:
+                os.kill(pid, signal.SIGKILL)
+            for pid in strays:
+                os.waitpid(pid, 0)
+        # They multiply faster than they can be ended: the end of all ends them too.
+        os._exit(1)
 
     def say(self, message, descriptors=()):
         data = json.dumps(message).encode()
@@ -123,6 +137,11 @@ class Zygote:
             socket.send_fds(self.control, [data], list(descriptors))
         except OSError:
             os._exit(0)
+
+
+def _children():
+    with open("/proc/thread-self/children") as file:
+        return [int(pid) for pid in file.read().split()]
 
 
 def _reseed():

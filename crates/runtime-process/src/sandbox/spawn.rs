@@ -1,0 +1,244 @@
+//! Starts a process within its walls: prepares what `child` needs, makes the process, hears how it went.
+//!
+//! `process` calls [`spawn`] on the thread that starts processes.
+
+use std::ffi::{CString, OsStr};
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::sync::OnceLock;
+
+use libc::c_char;
+use rustix::fs::{MemfdFlags, SealFlags};
+use rustix::pipe::PipeFlags;
+use rustix::process::{Pid, Signal};
+
+use super::child::{self, Prepared, Step};
+use super::{Program, Wall, Walls, seccomp};
+
+/// The static executable that `build.rs` made.
+static INIT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/squall-init"));
+
+/// Descriptors of ours are above those that programs get.
+const DESCRIPTOR_MIN: RawFd = 10;
+/// Signal handlers of the server are not for its children.
+const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;
+
+/// A first process and what speaks of its program.
+#[derive(Debug)]
+pub(crate) struct Spawned {
+    /// The first process. It ends when the program has ended, and everything that the program has started.
+    pub(crate) pid: Pid,
+    pub(crate) pidfd: OwnedFd,
+    /// Gives the program's wait status when that has ended.
+    pub(crate) status: OwnedFd,
+    /// The program itself, where the kernel tells.
+    pub(crate) program: Option<Pid>,
+    /// What ends the first process, and all with it.
+    pub(crate) kill: Signal,
+}
+
+/// No process.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SpawnError {
+    /// One that is to be around it.
+    #[error("could not build the wall `{0}`: {1}")]
+    Wall(Wall, io::Error),
+    /// The program cannot be executed.
+    #[error("{0}")]
+    Program(io::Error),
+    #[error("could not start a process: {0}")]
+    Other(#[from] io::Error),
+}
+
+impl SpawnError {
+    /// Only where the program is at fault the kind of error says so.
+    pub(crate) fn into_io(self) -> io::Error {
+        match self {
+            Self::Program(error) => error,
+            other => io::Error::other(other),
+        }
+    }
+}
+
+/// Starts a program. It runs when this returns.
+pub(crate) fn spawn(program: &Program<'_>, walls: &Walls) -> Result<Spawned, SpawnError> {
+    let strings = Strings::of(program)?;
+    let (failed, failure) = pipe(PipeFlags::CLOEXEC)?;
+    let (status, status_far) = pipe(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+    let null = File::options().read(true).write(true).open("/dev/null")?;
+    let log = program.log.unwrap_or(null.as_fd());
+    // Held until the process has its own copies.
+    let held = Held {
+        null: above(null.as_fd())?,
+        log: above(log)?,
+        socket: program.socket.map(above).transpose()?,
+        status: above(status_far.as_fd())?,
+        failure: above(failure.as_fd())?,
+        init: above(init()?.as_fd())?,
+    };
+    drop((null, status_far, failure));
+    let prepared = prepare(program, walls, &strings, &held)?;
+    let (pid, pidfd) = make(&prepared)?;
+    drop(held);
+    let spawned = Spawned {
+        pid,
+        pidfd,
+        status,
+        program: None,
+        kill: Signal::USR1,
+    };
+    match read_failure(failed)? {
+        None => Ok(Spawned {
+            program: only_child(pid),
+            ..spawned
+        }),
+        Some(error) => {
+            let _ = rustix::process::pidfd_send_signal(&spawned.pidfd, Signal::KILL);
+            let _ = rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty());
+            Err(error)
+        }
+    }
+}
+
+/// The program's words, which `Prepared` points to.
+struct Strings {
+    program: CString,
+    dir: CString,
+    args: Vec<CString>,
+    environment: Vec<CString>,
+}
+
+impl Strings {
+    fn of(program: &Program<'_>) -> io::Result<Self> {
+        let path = c_string(program.path.map_or(OsStr::new(""), |path| path.as_os_str()))?;
+        let mut args = vec![path.clone()];
+        for arg in program.args {
+            args.push(c_string(arg)?);
+        }
+        let pairs = program.environment.iter();
+        let environment = pairs.map(|(name, value)| c_string(OsStr::new(&format!("{name}={value}"))));
+        Ok(Self {
+            program: path,
+            dir: c_string(program.dir.as_os_str())?,
+            args,
+            environment: environment.collect::<io::Result<_>>()?,
+        })
+    }
+}
+
+struct Held {
+    null: OwnedFd,
+    log: OwnedFd,
+    socket: Option<OwnedFd>,
+    status: OwnedFd,
+    failure: OwnedFd,
+    init: OwnedFd,
+}
+
+fn prepare(program: &Program<'_>, walls: &Walls, strings: &Strings, held: &Held) -> io::Result<Prepared> {
+    let pointers = |strings: &[CString]| -> Vec<*const c_char> {
+        let all = strings.iter().map(|string| string.as_ptr());
+        all.chain([std::ptr::null()]).collect()
+    };
+    let limits = program.limits;
+    Ok(Prepared {
+        program: strings.program.clone(),
+        dir: strings.dir.clone(),
+        args: pointers(&strings.args),
+        environment: pointers(&strings.environment),
+        null: held.null.as_raw_fd(),
+        log: held.log.as_raw_fd(),
+        socket: held.socket.as_ref().map(AsRawFd::as_raw_fd),
+        status: held.status.as_raw_fd(),
+        failure: held.failure.as_raw_fd(),
+        init: held.init.as_raw_fd(),
+        server_died: libc::SIGUSR1,
+        limits: [
+            (libc::RLIMIT_CORE, Some(0)),
+            (libc::RLIMIT_NOFILE, Some(limits.open_files_max)),
+            (libc::RLIMIT_DATA, limits.data_bytes_max),
+            (libc::RLIMIT_FSIZE, limits.file_bytes_max),
+        ],
+        unprivileged: walls.has(Wall::Privileges),
+        filter: walls.has(Wall::Seccomp).then(seccomp::filter),
+    })
+}
+
+/// Makes the process; it runs `child` and never returns here.
+fn make(prepared: &Prepared) -> io::Result<(Pid, OwnedFd)> {
+    let mut pidfd: RawFd = -1;
+    // SAFETY: all zeros is a valid value of these numbers and null pointers.
+    let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
+    args.flags = CLONE_CLEAR_SIGHAND | libc::CLONE_PIDFD as u64;
+    args.pidfd = &raw mut pidfd as u64;
+    args.exit_signal = libc::SIGCHLD as u64;
+    // SAFETY: without CLONE_VM this is a fork: the new process has a copy of this thread's stack and of all memory.
+    // It only runs `child::run`, which keeps to system calls. `args` and `pidfd` live until the call is over.
+    let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<libc::clone_args>()) };
+    match pid {
+        0 => child::run(prepared),
+        1.. => {
+            // SAFETY: the kernel has just made this descriptor, for nobody else.
+            let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+            let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+            Ok((pid.expect("the kernel gives a process a number"), pidfd))
+        }
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Waits until both processes run what they shall, or one says what failed.
+fn read_failure(failed: OwnedFd) -> io::Result<Option<SpawnError>> {
+    let mut message = [0_u8; 8];
+    match File::from(failed).read_exact(&mut message) {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+        read => read?,
+    }
+    let [a, b, c, d, e, f, g, h] = message;
+    let (step, errno) = (u32::from_ne_bytes([a, b, c, d]), i32::from_ne_bytes([e, f, g, h]));
+    let error = io::Error::from_raw_os_error(errno);
+    let step = Step::ALL.into_iter().find(|&known| known as u32 == step);
+    Ok(Some(match step {
+        Some(Step::Program) => SpawnError::Program(error),
+        Some(Step::Capabilities) => SpawnError::Wall(Wall::Privileges, error),
+        Some(Step::Seccomp) => SpawnError::Wall(Wall::Seccomp, error),
+        step => SpawnError::Other(io::Error::other(format!("{step:?}: {error}"))),
+    }))
+}
+
+/// The program: the one child that a first process has.
+fn only_child(first: Pid) -> Option<Pid> {
+    let number = first.as_raw_nonzero();
+    let children = std::fs::read_to_string(format!("/proc/{number}/task/{number}/children")).ok()?;
+    Pid::from_raw(children.split_whitespace().next()?.parse().ok()?)
+}
+
+/// `squall-init` as a file in memory that cannot be changed.
+fn init() -> io::Result<&'static OwnedFd> {
+    static FILE: OnceLock<OwnedFd> = OnceLock::new();
+    if let Some(file) = FILE.get() {
+        return Ok(file);
+    }
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let mut file = File::from(rustix::fs::memfd_create("squall-init", flags)?);
+    file.write_all(INIT)?;
+    let seals = SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;
+    rustix::fs::fcntl_add_seals(&file, seals)?;
+    // To run it while it is open for writing is refused.
+    let file = File::open(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
+    Ok(FILE.get_or_init(|| file.into()))
+}
+
+fn pipe(flags: PipeFlags) -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok(rustix::pipe::pipe_with(flags)?)
+}
+
+fn above(descriptor: impl AsFd) -> io::Result<OwnedFd> {
+    Ok(rustix::io::fcntl_dupfd_cloexec(descriptor, DESCRIPTOR_MIN)?)
+}
+
+fn c_string(text: &OsStr) -> io::Result<CString> {
+    CString::new(text.as_bytes()).map_err(|_| io::Error::other("a word or variable has a zero byte"))
+}
