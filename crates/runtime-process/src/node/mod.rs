@@ -15,14 +15,33 @@ use crate::process::{Launch, Process, Starter};
 use crate::python::OPEN_FILES_MAX;
 use crate::sandbox::{Limits, SOCKET_FD, Walls};
 
-const SOURCES: [(&str, &str); 7] = [
+macro_rules! sdk {
+    ($name:literal) => {
+        include_str!(concat!("../../../../sdk/node/", $name))
+    };
+}
+
+const SOURCES: [(&str, &str); 8] = [
     ("bootstrap.mjs", include_str!("runtime/bootstrap.mjs")),
     ("errors.mjs", include_str!("runtime/errors.mjs")),
     ("frames.mjs", include_str!("runtime/frames.mjs")),
+    ("host.mjs", include_str!("runtime/host.mjs")),
     ("invocation.mjs", include_str!("runtime/invocation.mjs")),
     ("loader.mjs", include_str!("runtime/loader.mjs")),
     ("log.mjs", include_str!("runtime/log.mjs")),
     ("stream.mjs", include_str!("runtime/stream.mjs")),
+];
+
+/// What functions import. Node looks for a package in `node_modules` of every folder above the code.
+const PACKAGE: &str = "node_modules/squall";
+const PACKAGE_SOURCES: [(&str, &str); 7] = [
+    ("buckets.js", sdk!("buckets.js")),
+    ("errors.js", sdk!("errors.js")),
+    ("index.js", sdk!("index.js")),
+    ("index.mjs", sdk!("index.mjs")),
+    ("lattices.js", sdk!("lattices.js")),
+    ("package.json", sdk!("package.json")),
+    ("values.js", sdk!("values.js")),
 ];
 
 /// What Node reads when it boots. A function that sets one of these gets a process of its own.
@@ -55,10 +74,8 @@ impl Pool {
     /// Writes the runtime's source below the run folder. Boots nothing.
     pub(crate) fn new(run_dir: &Path, starter: Arc<Starter>, walls: Arc<Walls>) -> io::Result<Arc<Self>> {
         let dir = run_dir.join("node");
-        fs::create_dir_all(&dir)?;
-        for (name, text) in SOURCES {
-            fs::write(dir.join(name), text)?;
-        }
+        write(&dir, &SOURCES)?;
+        write(&run_dir.join(PACKAGE), &PACKAGE_SOURCES)?;
         Ok(Arc::new(Self {
             starter,
             dir,
@@ -129,6 +146,14 @@ impl Pool {
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<PathBuf, (Kind, Worker)>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn write(dir: &Path, sources: &[(&str, &str)]) -> io::Result<()> {
+    fs::create_dir_all(dir)?;
+    for (name, text) in sources {
+        fs::write(dir.join(name), text)?;
+    }
+    Ok(())
 }
 
 /// What a worker may know before it is given to a function: nothing of any function's.

@@ -1,10 +1,12 @@
 // Runs a handler: loads it, gives it events, answers. The main loop of every managed Node instance.
 //
 // Started by the supervisor with the socket as SQUALL_SOCKET_FD; until INIT comes it belongs to no function.
-// Reading order: frames.mjs (the protocol), loader.mjs (which function), invocation.mjs (one event), log.mjs.
+// Reading order: frames.mjs (the protocol), loader.mjs (which function), invocation.mjs (one event), host.mjs
+// (what it asks), log.mjs.
 
 import { UnhandledPromiseRejection, forCaller } from './errors.mjs';
 import { Channel, INIT, INIT_ERROR, INVOKE, READY } from './frames.mjs';
+import { setUpHost } from './host.mjs';
 import { Invocation } from './invocation.mjs';
 import { load, setUpLayers } from './loader.mjs';
 import { logError, patchConsole } from './log.mjs';
@@ -24,6 +26,7 @@ const bytesMax = init.response_bytes_max ?? RESPONSE_BYTES_MAX;
 takeEnvironment(init.environment, init.task_root);
 patchConsole();
 setUpGlobal();
+setUpHost(channel);
 process.on('uncaughtException', (error) => leave('Uncaught Exception', error, UNCAUGHT_EXCEPTION));
 process.on('unhandledRejection', (reason, promise) => {
   leave('Unhandled Promise Rejection', new UnhandledPromiseRejection(reason, promise), UNHANDLED_REJECTION);
