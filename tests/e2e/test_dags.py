@@ -1,5 +1,6 @@
 """Compositions through the Python client: what they compute, how they fail, and that kill -9 does not lose a run."""
 
+import json
 import os
 import pathlib
 import socket
@@ -13,7 +14,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "sdk" / "py
 
 from conftest import judged  # noqa: E402
 from functions import create, fresh_name  # noqa: E402
-from squall import Client  # noqa: E402
+from squall import Client, Ref  # noqa: E402
 from squall.client import FunctionError, Refused  # noqa: E402
 from squall_server import Server  # noqa: E402
 
@@ -274,6 +275,58 @@ def test_the_result_comes_although_the_server_was_killed(workdir, rendezvous, di
         if not direct:
             server.restart()
             assert connected(server).future(future.id).get(timeout=60) == 16, "a result is kept"
+
+
+def read_and_meet(value, port):
+    """Answers what was read for it, once the test lets it go on."""
+    import socket
+
+    with socket.create_connection(("127.0.0.1", port), 60) as connection:
+        connection.sendall(b"0\n")
+        if connection.recv(3) != b"go\n":
+            raise RuntimeError("nobody let me go on")
+    return value
+
+
+def read_again(seen):
+    import squall
+
+    return [seen, squall.bucket("shared").get("key")]
+
+
+def test_a_run_is_executed_again_when_a_cache_dies_with_what_it_has_read(workdir, rendezvous):
+    with judged(Server(workdir / "caches", ["--state-caches", "3"])) as server:
+        server.start()
+        c = connected(server)
+        c.create_bucket("shared")
+        functions = [c.register(function, name, buckets=["shared"])
+                     for function, name in ((read_and_meet, "read"), (read_again, "read-again"))]
+        dag = c.dag("reads", functions, [("read", "read-again")])
+
+        def between(happens):
+            """A run at the level of repeatable reads, with what happens between its two reads."""
+            c.put("shared", "key", "old")
+            future = dag(args={"read": [Ref("shared", "key"), rendezvous.port]}, consistency="repeatable-read")
+            _, let_go = rendezvous.arrival()
+            c.put("shared", "key", "new")
+            happens()
+            let_go()
+            return future
+
+        assert between(lambda: None).get(timeout=60) == ["old", "old"], "the version of its first read was kept"
+
+        def every_cache_dies():
+            for cache in range(3):
+                server.squall("state", "cache", "drop", str(cache))
+
+        future = between(every_cache_dies)
+        _, let_go = rendezvous.arrival()
+        let_go()
+        assert future.get(timeout=60) == ["new", "new"], "executed again, from its first read"
+        held = json.loads(server.squall("state", "cache", "ls", "--output", "json").stdout)["caches"]
+        assert [one["cache"] for one in held] == [0, 1, 2] and sum(one["keys"] for one in held) > 0
+        missing = server.squall("state", "cache", "drop", "3", check=False)
+        assert missing.returncode == 1 and "cache" in missing.stderr, missing
 
 
 DOUBLE = "def handler(event, context):\n    return event * 2\n"

@@ -1,6 +1,7 @@
 //! `/squall/v1/…`: what Lambda has no name for. Health is open; everything else is signed.
 
 mod buckets;
+mod caches;
 mod calls;
 mod dags;
 mod events;
@@ -42,6 +43,8 @@ pub(crate) async fn serve(gateway: &Arc<Gateway>, request: Request<Incoming>) ->
         (&Method::GET, ["packages", sha256_hex]) => package(gateway, sha256_hex).await,
         (&Method::GET, ["state", bucket]) => state::list(gateway, &head, bucket).await,
         (_, ["state", bucket, key @ ..]) => state::key(gateway, &head, bucket, key, body).await,
+        (&Method::GET, ["caches"]) => caches::list(gateway),
+        (&Method::DELETE, ["caches", number]) => caches::lose(gateway, number),
         (&Method::GET, ["buckets"]) => buckets::list(gateway),
         (&Method::GET | &Method::PUT | &Method::DELETE, ["buckets", name]) => {
             buckets::one(gateway, &head.method, name, &body).await

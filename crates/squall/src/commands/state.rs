@@ -1,6 +1,7 @@
 //! `squall state`: look into the functions' state, change it, and say which functions see which buckets.
 
 mod bucket;
+mod cache;
 
 use std::io::Read;
 use std::process::ExitCode;
@@ -62,6 +63,9 @@ Examples:
     /// Make, list and remove buckets.
     #[command(after_help = bucket::EXAMPLES)]
     Bucket(bucket::BucketArgs),
+    /// See what is in memory, and empty it.
+    #[command(after_help = cache::EXAMPLES)]
+    Cache(cache::CacheArgs),
     /// Let a function see a bucket beside the one of its own name.
     #[command(after_help = "Example:\n  squall state bind shop my-function")]
     Bind(bucket::BindArgs),
@@ -154,6 +158,7 @@ pub(super) async fn run(args: StateArgs) -> anyhow::Result<ExitCode> {
         StateCommand::Ask(args) => ask(args).await?,
         StateCommand::Rm(args) => remove(args).await?,
         StateCommand::Bucket(args) => bucket::run(args).await?,
+        StateCommand::Cache(args) => cache::run(args).await?,
         StateCommand::Bind(args) => bucket::bind(args, Method::PUT).await?,
         StateCommand::Unbind(args) => bucket::bind(args, Method::DELETE).await?,
     }
