@@ -42,10 +42,13 @@ struct Inbox {
 #[derive(Default)]
 struct InboxState {
     registered: bool,
-    /// How many messages are stored; `None` until they were counted.
+    /// How many messages are stored; `None` until they were counted, and while one is written or removed, since
+    /// whoever does that may go in the middle of it.
     stored: Option<usize>,
     /// The last message that was received: what is before it is not looked at again.
     received: Option<Bytes>,
+    /// The message that is being removed, for the next receiver where its own goes before it has it.
+    leaving: Option<(Bytes, Bytes)>,
 }
 
 impl Mailbox {
@@ -108,6 +111,7 @@ impl Mailbox {
         } else {
             Batch::durable()
         };
+        inbox.state().stored = None;
         self.0
             .store
             .commit(batch.append(INBOX, prefix(id), message))
@@ -117,8 +121,8 @@ impl Mailbox {
         Ok(())
     }
 
-    /// The next message to `id`; `None` when there is none within `timeout`. A message that was returned is gone; one
-    /// is lost only when the future is dropped after the message was taken out, so do not drop it: use the timeout.
+    /// The next message to `id`; `None` when there is none within `timeout`. A message that was returned is gone.
+    /// Dropping the future loses none: the one that it was taking goes to the next who asks.
     ///
     /// # Errors
     /// [`StateError::Invalid`], [`StateError::Store`].
@@ -138,23 +142,48 @@ impl Mailbox {
 
     async fn take(&self, id: &str, inbox: &Inbox) -> Result<Option<Bytes>, StateError> {
         let _ordered = inbox.ordered.lock().await;
+        let leaving = inbox.state().leaving.clone();
+        let (key, message, left) = match leaving {
+            // Another receiver went while it was removed, or before.
+            Some((key, message)) => (key, message, None),
+            None => match self.oldest(id, inbox).await? {
+                Some((key, message, left)) => (key, message, Some(left)),
+                None => return Ok(None),
+            },
+        };
+        let mut wake = WakeNext {
+            inbox,
+            is_needed: true,
+        };
+        {
+            let mut state = inbox.state();
+            state.stored = None;
+            state.leaving = Some((key.clone(), message.clone()));
+        }
+        self.0
+            .store
+            .commit(Batch::buffered().delete(INBOX, key.clone()))
+            .await?;
+        let mut state = inbox.state();
+        state.stored = left;
+        state.received = Some(key);
+        state.leaving = None;
+        wake.is_needed = left != Some(0);
+        Ok(Some(message))
+    }
+
+    /// The key of the message that came first, the message, and how many others there are.
+    async fn oldest(&self, id: &str, inbox: &Inbox) -> Result<Option<(Bytes, Bytes, usize)>, StateError> {
         let stored = self.count(id, inbox).await?;
         if stored == 0 {
             return Ok(None);
         }
         let mut scan = Scan::prefix(INBOX, prefix(id)).limit(1);
         scan.after = inbox.state().received.clone();
-        let Some((key, entry)) = self.0.store.scan(scan).await?.into_iter().next() else {
-            return Err(StateError::Corrupt(format!("a message to `{id}` is missing")));
-        };
-        self.0
-            .store
-            .commit(Batch::buffered().delete(INBOX, key.clone()))
-            .await?;
-        let mut state = inbox.state();
-        state.stored = Some(stored - 1);
-        state.received = Some(key);
-        Ok(Some(entry.value))
+        match self.0.store.scan(scan).await?.into_iter().next() {
+            Some((key, entry)) => Ok(Some((key, entry.value, stored - 1))),
+            None => Err(StateError::Corrupt(format!("a message to `{id}` is missing"))),
+        }
     }
 
     async fn count(&self, id: &str, inbox: &Inbox) -> Result<usize, StateError> {
@@ -180,7 +209,7 @@ impl Mailbox {
         }
         if boxes.len() >= BOXES_MAX {
             // What is stored is found again; what somebody uses right now stays.
-            boxes.retain(|_, inbox| Arc::strong_count(inbox) > 1 || inbox.state().registered);
+            boxes.retain(|_, inbox| Arc::strong_count(inbox) > 1 || inbox.state().is_needed());
         }
         if boxes.len() >= BOXES_MAX {
             return Err(StateError::Full {
@@ -191,6 +220,27 @@ impl Mailbox {
         let inbox = Arc::new(Inbox::default());
         boxes.insert(Bytes::copy_from_slice(id.as_bytes()), inbox.clone());
         Ok(inbox)
+    }
+}
+
+/// Wakes another receiver when it is dropped: where one has gone in the middle, and where there are more messages,
+/// since two that come at once may have woken the same one.
+struct WakeNext<'a> {
+    inbox: &'a Inbox,
+    is_needed: bool,
+}
+
+impl Drop for WakeNext<'_> {
+    fn drop(&mut self) {
+        if self.is_needed {
+            self.inbox.arrived.notify_one();
+        }
+    }
+}
+
+impl InboxState {
+    fn is_needed(&self) -> bool {
+        self.registered || self.leaving.is_some()
     }
 }
 

@@ -1,11 +1,15 @@
 //! Messages between functions, and the feed of changes.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use squall_state::{BucketSettings, ChangeKind, Config, Level, State, StateError};
-use squall_store::{Memory, Store};
+use squall_store::{Batch, Committed, Entry, Memory, Scan, Space, Store, StoreError};
 
 use crate::{bucket, key, open, session, state, text};
 
@@ -68,6 +72,90 @@ async fn a_waiting_receiver_is_woken() {
         .expect("it is sent");
     let received = waiting.await.expect("it ends").expect("a message");
     assert_eq!(received.as_deref(), Some(&b"hello"[..]));
+}
+
+/// Has written what it was given, and answers one turn later: who asked may be gone by then.
+struct Late(Memory);
+
+#[async_trait]
+impl Store for Late {
+    async fn get(&self, space: Space, key: &[u8]) -> Result<Option<Entry>, StoreError> {
+        self.0.get(space, key).await
+    }
+
+    async fn commit(&self, batch: Batch) -> Result<Committed, StoreError> {
+        let done = self.0.commit(batch).await;
+        tokio::task::yield_now().await;
+        done
+    }
+
+    async fn scan(&self, scan: Scan) -> Result<Vec<(Bytes, Entry)>, StoreError> {
+        let found = self.0.scan(scan).await;
+        tokio::task::yield_now().await;
+        found
+    }
+}
+
+/// Polls a future so often, and drops it, as a caller does whose time is over.
+async fn dropped_after(polls: usize, future: impl Future) {
+    let mut future = pin!(future);
+    for _ in 0..polls {
+        poll_fn(|context| {
+            let is_over = future.as_mut().poll(context).is_ready();
+            assert!(!is_over, "it was to be dropped in the middle");
+            Poll::Ready(())
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_receiver_that_goes_in_the_middle_leaves_its_message_to_the_next() {
+    // It goes while it waits for the message, and while it waits for the message's removal.
+    for polls in 1..=2 {
+        let first = open(
+            &(Arc::new(Late(Memory::new())) as Arc<dyn Store>),
+            Config::default(),
+        )
+        .await;
+        let mailbox = first.mailbox();
+        for message in ["m0", "m1"] {
+            mailbox.send("actor", message.into()).await.expect("it is sent");
+        }
+        let counted = mailbox.recv("actor", SOON).await.expect("a message");
+        assert_eq!(counted.as_deref(), Some(&b"m0"[..]));
+        mailbox.send("actor", "m2".into()).await.expect("it is sent");
+        dropped_after(polls, mailbox.recv("actor", SOON)).await;
+        for expected in ["m1", "m2"] {
+            let received = mailbox.recv("actor", SOON).await.expect("a message");
+            assert_eq!(
+                received.as_deref(),
+                Some(expected.as_bytes()),
+                "after {polls} polls"
+            );
+        }
+        let nothing = mailbox.recv("actor", Duration::ZERO).await.expect("no message");
+        assert_eq!(nothing, None);
+    }
+}
+
+#[tokio::test]
+async fn a_message_whose_sender_goes_in_the_middle_keeps_no_other_from_its_receiver() {
+    let state = open(
+        &(Arc::new(Late(Memory::new())) as Arc<dyn Store>),
+        Config::default(),
+    )
+    .await;
+    let mailbox = state.mailbox();
+    mailbox.send("actor", "m0".into()).await.expect("it is sent");
+    dropped_after(1, mailbox.send("actor", "m1".into())).await;
+    mailbox.send("actor", "m2".into()).await.expect("it is sent");
+    for expected in ["m0", "m1", "m2"] {
+        let received = mailbox.recv("actor", Duration::ZERO).await.expect("a message");
+        assert_eq!(received.as_deref(), Some(expected.as_bytes()));
+    }
+    let nothing = mailbox.recv("actor", Duration::ZERO).await.expect("no message");
+    assert_eq!(nothing, None);
 }
 
 #[tokio::test]
