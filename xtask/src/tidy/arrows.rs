@@ -6,7 +6,7 @@ use anyhow::Context;
 use cargo_metadata::{DependencyKind, MetadataCommand};
 
 /// The layers, as ARCHITECTURE.md draws them. A new crate gets its line here and there.
-const LAYERS: [(&str, u8); 13] = [
+const LAYERS: [(&str, u8); 14] = [
     ("squall", 6),
     ("squall-gateway", 5),
     ("squall-workflow", 4),
@@ -17,6 +17,7 @@ const LAYERS: [(&str, u8); 13] = [
     ("squall-runtime-wasm", 4),
     ("squall-registry", 3),
     ("squall-state", 3),
+    ("squall-access", 3),
     ("squall-cluster", 3),
     ("squall-store", 2),
     ("squall-runtime", 2),

@@ -1,0 +1,20 @@
+//! Who may do what: access keys, the policies that they carry, and the decision about one call.
+//!
+//! [`Keys`] holds the keys: the installation's own, which may do everything, and named ones. A [`Policy`] is a document
+//! in IAM's language. [`decide`] is pure: it reads the policies of who calls and of what is called, and answers.
+//! The gateway names what is done (`lambda:InvokeFunction`) to what (an ARN); this crate knows no operation by name
+//! but those in the grants that people can give by a word ([`Grant`]).
+
+mod decide;
+mod grant;
+mod keys;
+mod pattern;
+mod policy;
+mod record;
+mod secret;
+
+pub use decide::{Denial, Principal, Request, decide};
+pub use grant::{Grant, GrantError};
+pub use keys::{Caller, KeyError, KeyView, Keys, NewKey, RootKey};
+pub use policy::{Condition, Effect, Policy, PolicyError, Principals, Statement};
+pub use secret::{AccessKey, SecretError};
