@@ -5,17 +5,20 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use http::request::Parts;
 use hyper::body::Incoming;
+use squall_access::Caller;
 
 use crate::body::{self, BodyError};
 use crate::error::ApiError;
 use crate::gateway::Gateway;
 use crate::sigv4::SignatureError;
 
-/// A request that was signed by a known key and arrived unchanged.
+/// A request that was signed by a known key and arrived unchanged. What it brings is given out by
+/// [`Authentic::authorize`] alone, so that nothing is done for a caller who may not do it.
 #[derive(Debug)]
 pub(crate) struct Authentic {
     pub(crate) access_key_id: String,
-    pub(crate) body: Bytes,
+    pub(crate) caller: Caller,
+    pub(super) body: Bytes,
 }
 
 /// Reads and verifies a request. A stranger's body is not read: what can be known from the head is checked first.
@@ -39,7 +42,16 @@ pub(crate) async fn authenticate(
     let access_key_id = signed
         .verify(head, &body)
         .inspect_err(|error| log_refusal(error, head))?;
-    Ok(Authentic { access_key_id, body })
+    // Revoked while its body was read, a key is as unknown as if it had never been.
+    let (_, caller) = gateway
+        .keys
+        .signing(&access_key_id)
+        .ok_or(SignatureError::UnknownKey)?;
+    Ok(Authentic {
+        access_key_id,
+        caller,
+        body,
+    })
 }
 
 fn log_refusal(error: &SignatureError, head: &Parts) {

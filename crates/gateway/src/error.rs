@@ -168,6 +168,9 @@ impl From<RegistryError> for ApiError {
             RegistryError::Conflict(_) => Self::new(StatusCode::CONFLICT, "ResourceConflictException", text),
             RegistryError::InvalidParameter(_) => Self::invalid_parameter(text),
             RegistryError::Validation(_) => Self::validation(text),
+            RegistryError::PolicyTooLong(_) => {
+                Self::new(StatusCode::BAD_REQUEST, "PolicyLengthExceededException", text)
+            }
             RegistryError::PreconditionFailed => Self::new(
                 StatusCode::PRECONDITION_FAILED,
                 "PreconditionFailedException",

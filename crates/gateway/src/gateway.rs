@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use http::{Request, Response, header};
 use hyper::body::Incoming;
+use squall_access::Keys;
 use squall_events::mapping::Mappings;
 use squall_events::queue::Queues;
 use squall_registry::Registry;
@@ -17,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::body::Room;
 use crate::reply::Body;
 use crate::service::{self, Service};
-use crate::sigv4::{SecretKeys, Signer, Verifier};
+use crate::sigv4::{Signer, Verifier};
 use crate::{lambda, native, sqs, url};
 
 /// Where the gateway stands.
@@ -67,6 +68,7 @@ pub struct Gateway {
     pub(crate) logs: LogStore,
     /// What the services beside Lambda speak for.
     pub(crate) engines: Engines,
+    pub(crate) keys: Keys,
     pub(crate) verifier: Verifier,
     /// Signs links to code packages.
     pub(crate) signer: Signer,
@@ -76,23 +78,26 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Puts the edge together. `signer` is one of `keys`: it signs links that the gateway itself hands out.
+    /// Puts the edge together. `signer` has one of the keys: it signs links that the gateway itself hands out.
     pub fn new(
         config: GatewayConfig,
         registry: Registry,
         invoke: Arc<dyn Invoke>,
         logs: LogStore,
         engines: Engines,
-        keys: SecretKeys,
+        keys: Keys,
         signer: Signer,
     ) -> Self {
-        let verifier = Verifier::new(keys, &config.home.region);
+        let known = keys.clone();
+        let secret_of = move |id: &str| known.signing(id).map(|(secret, _)| secret);
+        let verifier = Verifier::new(Arc::new(secret_of), &config.home.region);
         Self {
             config,
             registry,
             invoke,
             logs,
             engines,
+            keys,
             verifier,
             signer,
             room: Room::default(),

@@ -9,6 +9,7 @@ mod functions;
 mod input;
 mod invoke;
 mod mappings;
+mod permissions;
 mod settings;
 mod shapes;
 mod stream;
@@ -28,6 +29,7 @@ use serde::de::DeserializeOwned;
 use squall_types::{FunctionName, FunctionRef, RequestId};
 
 use crate::authenticate::authenticate;
+use crate::authorize::Asked;
 use crate::error::ApiError;
 use crate::gateway::Gateway;
 use crate::operation::{Operation, Operations};
@@ -95,15 +97,47 @@ async fn perform(gateway: &Arc<Gateway>, head: &Parts, body: Incoming, request_i
     let too_large = || too_large(bytes_max, Some(operation));
     let authentic = authenticate(gateway, head, body, SERVICES, bytes_max, too_large).await?;
     tracing::debug!(operation = operation.name(), %request_id, key = %authentic.access_key_id, "called");
+    let query = query(head);
+    let body = authentic.authorize(gateway, &asked(gateway, operation, &matched.parameters, &query))?;
     let call = Call {
         gateway,
         head,
         parameters: matched.parameters,
-        query: query(head),
-        body: authentic.body,
+        query,
+        body,
         request_id,
     };
     call.perform(operation).await
+}
+
+/// What an operation is in the language of policies.
+fn asked(
+    gateway: &Gateway,
+    operation: Operation,
+    parameters: &HashMap<String, String>,
+    query: &HashMap<String, String>,
+) -> Asked<'static> {
+    let home = &gateway.config.home;
+    let action = operation.action();
+    match (
+        parameters.get("function"),
+        parameters.get("resource"),
+        parameters.get("uuid"),
+    ) {
+        (Some(function), ..) => {
+            let qualifier = query.get("Qualifier").map(String::as_str);
+            Asked::on_function(action, home, function, qualifier.filter(|text| !text.is_empty()))
+        }
+        (None, Some(arn), _) => Asked::on(action, arn.clone()),
+        (None, None, Some(uuid)) => {
+            let (region, account) = (&home.region, &home.account);
+            Asked::on(
+                action,
+                format!("arn:aws:lambda:{region}:{account}:event-source-mapping:{uuid}"),
+            )
+        }
+        (None, None, None) => Asked::of(action),
+    }
 }
 
 fn too_large(bytes_max: usize, operation: Option<Operation>) -> ApiError {
@@ -163,6 +197,9 @@ impl Call<'_> {
             Op::UpdateFunctionUrlConfig => self.update_url().await,
             Op::DeleteFunctionUrlConfig => self.delete_url().await,
             Op::ListFunctionUrlConfigs => self.list_urls(),
+            Op::AddPermission => self.add_permission().await,
+            Op::GetPolicy => self.get_policy(),
+            Op::RemovePermission => self.remove_permission().await,
             Op::PutFunctionEventInvokeConfig => self.put_event_invoke().await,
             Op::UpdateFunctionEventInvokeConfig => self.update_event_invoke().await,
             Op::GetFunctionEventInvokeConfig => self.get_event_invoke(),

@@ -4,6 +4,7 @@
 //! knows its JSON. What runs a function is behind `types::Invoke`: the gateway does not know who that is.
 
 mod authenticate;
+mod authorize;
 mod body;
 mod clock;
 mod error;
@@ -21,4 +22,3 @@ mod url;
 
 pub use gateway::{Engines, Gateway, GatewayConfig};
 pub use serve::ServeError;
-pub use sigv4::SecretKeys;

@@ -5,6 +5,7 @@ mod caches;
 mod calls;
 mod dags;
 mod events;
+mod keys;
 mod logs;
 mod state;
 
@@ -13,8 +14,10 @@ use std::sync::Arc;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use serde_json::json;
+use squall_types::Home;
 
 use crate::authenticate::authenticate;
+use crate::authorize::Asked;
 use crate::error::ApiError;
 use crate::gateway::Gateway;
 use crate::lambda::query;
@@ -37,7 +40,10 @@ pub(crate) async fn serve(gateway: &Arc<Gateway>, request: Request<Incoming>) ->
         Ok(authentic) => authentic,
         Err(error) => return error.into_response(),
     };
-    let body = authentic.body;
+    let body = match authentic.authorize(gateway, &asked(&gateway.config.home, &head.method, &segments)) {
+        Ok(body) => body,
+        Err(error) => return error.into_response(),
+    };
     let answer = match (&head.method, segments.as_slice()) {
         (&Method::GET, ["functions", name, "logs"]) => logs::serve(gateway, name, head.uri.query()).await,
         (&Method::GET, ["packages", sha256_hex]) => package(gateway, sha256_hex).await,
@@ -61,6 +67,8 @@ pub(crate) async fn serve(gateway: &Arc<Gateway>, request: Request<Incoming>) ->
         (&Method::POST, ["calls", name]) => calls::call_function(gateway, &head, name, body).await,
         (&Method::GET, ["runs"]) => calls::runs(gateway),
         (&Method::GET | &Method::DELETE, ["runs", id]) => calls::run(gateway, &head, id).await,
+        (&Method::GET, ["keys"]) => keys::list(gateway),
+        (method, ["keys", name, rest @ ..]) => keys::one(gateway, method, name, rest, &body).await,
         (method, ["events", rest @ ..]) => events::serve(gateway, method, rest, &query(&head)).await,
         (method, _) => {
             let asked = format!("nothing answers {method} {}", head.uri.path());
@@ -72,6 +80,63 @@ pub(crate) async fn serve(gateway: &Arc<Gateway>, request: Request<Incoming>) ->
         }
     };
     answer.unwrap_or_else(ApiError::into_response)
+}
+
+/// What a request is in the language of policies. A path that is not here may be asked by those who may do everything.
+fn asked(home: &Home, method: &Method, segments: &[&str]) -> Asked<'static> {
+    let of = |kind: &str, name: &str| {
+        let (region, account, name) = (&home.region, &home.account, calls::decoded(name));
+        format!("arn:aws:squall:{region}:{account}:{kind}/{name}")
+    };
+    let function = |action, name: &str| Asked::on_function(action, home, &calls::decoded(name), None);
+    let by_method = |get, put, delete| match *method {
+        Method::GET | Method::HEAD => get,
+        Method::DELETE => delete,
+        _ => put,
+    };
+    match segments {
+        ["functions", name, "logs"] => function("squall:GetLogs", name),
+        ["functions", name, "buckets"] => function("squall:ListFunctionBuckets", name),
+        ["packages", _] => Asked::of("squall:GetPackage"),
+        ["state", bucket] => Asked::on("squall:ListState", of("bucket", bucket)),
+        ["state", bucket, ..] => Asked::on(
+            by_method("squall:GetState", "squall:PutState", "squall:DeleteState"),
+            of("bucket", bucket),
+        ),
+        ["buckets"] => Asked::of("squall:ListBuckets"),
+        ["buckets", name] => Asked::on(
+            by_method("squall:GetBucket", "squall:CreateBucket", "squall:DeleteBucket"),
+            of("bucket", name),
+        ),
+        ["buckets", name, "functions", _] => Asked::on(
+            by_method("squall:GetBucket", "squall:BindBucket", "squall:UnbindBucket"),
+            of("bucket", name),
+        ),
+        ["dags"] => Asked::of("squall:ListDags"),
+        ["dags", name] => {
+            let action = by_method("squall:GetDag", "squall:PutDag", "squall:DeleteDag");
+            Asked::on(action, of("dag", name))
+        }
+        ["dags", name, "runs"] => Asked::on("squall:RunDag", of("dag", name)),
+        ["calls", name] => function("lambda:InvokeFunction", name),
+        ["runs"] => Asked::of("squall:ListRuns"),
+        ["runs", id] => Asked::on(
+            by_method("squall:GetRun", "squall:RunDag", "squall:CancelRun"),
+            of("run", id),
+        ),
+        ["events"] => Asked::of("squall:ListEvents"),
+        ["events", id, ..] => {
+            let action = by_method("squall:GetEvent", "squall:RedriveEvent", "squall:DiscardEvent");
+            Asked::on(action, of("event", id))
+        }
+        ["keys"] => Asked::of("squall:ListKeys"),
+        ["keys", name, "rotate"] => Asked::on("squall:RotateKey", of("key", name)),
+        ["keys", name] => {
+            let action = by_method("squall:ListKeys", "squall:CreateKey", "squall:RevokeKey");
+            Asked::on(action, of("key", name))
+        }
+        _ => Asked::of("squall:Other"),
+    }
 }
 
 /// Most requests have no body to speak of.

@@ -23,6 +23,14 @@ macro_rules! operations {
             pub(crate) fn name(self) -> &'static str {
                 match self { $(Self::$name => stringify!($name)),* }
             }
+
+            /// What policies call it: all ways of calling a function are one action.
+            pub(crate) fn action(self) -> &'static str {
+                if matches!(self, Self::Invoke | Self::InvokeAsync | Self::InvokeWithResponseStream) {
+                    return "lambda:InvokeFunction";
+                }
+                match self { $(Self::$name => concat!("lambda:", stringify!($name))),* }
+            }
         }
     };
 }

@@ -8,7 +8,7 @@ mod sign;
 mod verify;
 
 pub use sign::{SignError, Signer, presign, sign};
-pub use verify::{SecretKeys, SignatureError, Signed, Verifier};
+pub use verify::{SecretOf, SignatureError, Signed, Verifier};
 
 #[cfg(test)]
 mod tests;

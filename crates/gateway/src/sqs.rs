@@ -11,17 +11,17 @@ mod queues;
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use serde_json::{Value, json};
 use squall_events::queue::Queues;
-use squall_types::RequestId;
+use squall_types::{Home, RequestId};
 
 use self::error::SqsError;
 use self::input::Input;
-use crate::authenticate::authenticate;
+use crate::authenticate::{Authentic, authenticate};
+use crate::authorize::Asked;
 use crate::error::ApiError;
 use crate::gateway::Gateway;
 use crate::reply::{self, Body};
@@ -62,17 +62,7 @@ pub(crate) async fn serve(gateway: &Arc<Gateway>, request: Request<Incoming>) ->
     let authentic = authenticate(gateway, &head, body, SERVICES, REQUEST_BYTES_MAX, too_large).await;
     let answer = match authentic {
         Err(error) => Err(SqsError::from(error)),
-        Ok(authentic) => {
-            perform(
-                gateway,
-                &head,
-                target,
-                authentic.body,
-                authentic.access_key_id,
-                request_id,
-            )
-            .await
-        }
+        Ok(authentic) => perform(gateway, &head, target, authentic, request_id).await,
     };
     let mut response = match (protocol, answer) {
         (Protocol::Json, Ok((_, value))) => json_answer(StatusCode::OK, &value),
@@ -94,18 +84,20 @@ async fn perform(
     gateway: &Gateway,
     head: &Parts,
     target: Option<String>,
-    body: Bytes,
-    sender: String,
+    authentic: Authentic,
     request_id: RequestId,
 ) -> Result<(String, Value), SqsError> {
+    let body = authentic.peek();
     let (action, input) = match target {
         Some(target) => {
             let action = target.strip_prefix("AmazonSQS.").unwrap_or(&target).to_owned();
-            (action, read_json(&body)?)
+            (action, read_json(body)?)
         }
-        None => query::read(head.uri.query().unwrap_or(""), &body, head.uri.path())?,
+        None => query::read(head.uri.query().unwrap_or(""), body, head.uri.path())?,
     };
+    let sender = authentic.access_key_id.clone();
     tracing::debug!(operation = action, %request_id, key = sender, "called");
+    authentic.authorize(gateway, &asked(&gateway.config.home, &action, &input))?;
     let host = head.headers.get(header::HOST);
     let call = Call {
         queues: &gateway.engines.queues,
@@ -119,6 +111,18 @@ async fn perform(
     };
     let value = call.perform(&action).await?;
     Ok((action, value))
+}
+
+/// What an action is in the language of policies: a batch is what it is a batch of.
+fn asked(home: &Home, action: &str, input: &Value) -> Asked<'static> {
+    let action = format!("sqs:{}", action.strip_suffix("Batch").unwrap_or(action));
+    let name = match (&input["QueueUrl"], &input["QueueName"]) {
+        (Value::String(url), _) => url.trim_end_matches('/').rsplit('/').next(),
+        (_, Value::String(name)) => Some(name.as_str()),
+        _ => None,
+    };
+    let arn = |name| format!("arn:aws:sqs:{}:{}:{name}", home.region, home.account);
+    Asked::on(action, name.map_or("*".to_owned(), arn))
 }
 
 fn read_json(body: &[u8]) -> Result<Value, SqsError> {

@@ -16,10 +16,12 @@ use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use percent_encoding::percent_decode_str;
+use squall_access::Principal;
 use squall_registry::{FunctionUrl, UrlAuthType};
-use squall_types::{FunctionName, FunctionRef, Invocation, InvokeError, Qualifier};
+use squall_types::{AliasName, FunctionName, FunctionRef, Invocation, InvokeError, Qualifier};
 
 use crate::authenticate::authenticate;
+use crate::authorize::Asked;
 use crate::body;
 use crate::error::ApiError;
 use crate::gateway::Gateway;
@@ -146,7 +148,7 @@ async fn read(
     url: &FunctionUrl,
     head: &http::request::Parts,
     body: Incoming,
-) -> Result<(Option<String>, Bytes), ApiError> {
+) -> Result<(Option<(String, Principal)>, Bytes), ApiError> {
     let too_large = || {
         let text = format!(
             "Request must be smaller than {REQUEST_BYTES_MAX} bytes for the InvokeFunctionUrl operation"
@@ -168,7 +170,19 @@ async fn read(
                 authenticate(gateway, head, body, &["lambda"], REQUEST_BYTES_MAX, too_large).await;
             // A visitor of a page is told no more than that.
             let authentic = authentic.map_err(ApiError::unsigned_is_forbidden)?;
-            Ok((Some(authentic.access_key_id), authentic.body))
+            let (home, alias) = (&gateway.config.home, url.alias.as_ref().map(AliasName::as_str));
+            let asked = Asked {
+                context: &[
+                    ("lambda:FunctionUrlAuthType", "AWS_IAM"),
+                    ("lambda:InvokedViaFunctionUrl", "true"),
+                ],
+                ..Asked::on_function("lambda:InvokeFunctionUrl", home, url.function.as_str(), alias)
+            };
+            let caller = (
+                authentic.access_key_id.clone(),
+                authentic.caller.principal().clone(),
+            );
+            Ok((Some(caller), authentic.authorize(gateway, &asked)?))
         }
     }
 }

@@ -85,6 +85,7 @@ impl Registry {
             edit.record.aliases.remove(&alias);
             edit.record.urls.retain(|url| url.alias.as_ref() != Some(&alias));
             edit.record.event_invoke.remove(alias.as_str());
+            edit.record.policies.remove(alias.as_str());
             Ok(())
         })
         .await

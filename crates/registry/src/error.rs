@@ -29,6 +29,9 @@ pub enum RegistryError {
     /// `RequestEntityTooLargeException` (413) or `CodeStorageExceededException` (400): says which limit.
     #[error("{0}")]
     TooLarge(String),
+    /// `PolicyLengthExceededException`, 400.
+    #[error("{0}")]
+    PolicyTooLong(String),
     /// `ServiceException`, 500: our fault, the store's or the disk's.
     #[error("{0}")]
     Platform(String),

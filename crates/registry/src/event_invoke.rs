@@ -194,12 +194,12 @@ impl Registry {
     }
 }
 
-fn key(qualifier: Option<&Qualifier>) -> String {
+pub(crate) fn key(qualifier: Option<&Qualifier>) -> String {
     qualifier.unwrap_or(&Qualifier::Latest).to_string()
 }
 
 /// Whether the function has that version or alias.
-fn exists(edit: &Edit, qualifier: Option<&Qualifier>) -> bool {
+pub(crate) fn exists(edit: &Edit, qualifier: Option<&Qualifier>) -> bool {
     match qualifier {
         None | Some(Qualifier::Latest) => true,
         Some(Qualifier::Version(number)) => edit.versions.contains_key(number),

@@ -202,6 +202,7 @@ fn new_record(latest: VersionRecord, tags: BTreeMap<String, String>) -> Function
         aliases: BTreeMap::new(),
         urls: Vec::new(),
         event_invoke: BTreeMap::new(),
+        policies: BTreeMap::new(),
     }
 }
 

@@ -10,6 +10,7 @@ mod event_invoke;
 mod function;
 mod functions;
 mod package;
+mod policies;
 mod prepare;
 mod record;
 mod registry;
@@ -26,6 +27,7 @@ pub use event_invoke::{EventInvokeConfig, EventInvokeSettings, EventPolicy};
 pub use function::{
     Alias, Cors, Function, FunctionConfig, FunctionUrl, InvokeMode, LastUpdateStatus, State, UrlAuthType,
 };
+pub use policies::FunctionPolicy;
 pub use registry::{Config, Limits, Prepare, Preparing, Registry, Resolved, RuntimeCheck};
 pub use request::{
     CodeSource, CreateAlias, CreateFunction, FunctionUrlSettings, Page, PublishVersion, UpdateAlias,

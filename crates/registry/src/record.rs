@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use squall_store::Space;
 use squall_types::{AliasName, FunctionName, RevisionId};
 
-use crate::{Alias, EventInvokeConfig, FunctionConfig, FunctionUrl, RegistryError};
+use crate::{Alias, EventInvokeConfig, FunctionConfig, FunctionPolicy, FunctionUrl, RegistryError};
 
 /// Functions, by name.
 pub(crate) const FUNCTIONS: Space = Space("functions");
@@ -47,6 +47,9 @@ pub(crate) struct FunctionRecord {
     /// By qualifier. Records from before it existed have none.
     #[serde(default)]
     pub(crate) event_invoke: BTreeMap<String, EventInvokeConfig>,
+    /// As above.
+    #[serde(default)]
+    pub(crate) policies: BTreeMap<String, FunctionPolicy>,
 }
 
 #[derive(Serialize, Deserialize)]

@@ -89,6 +89,7 @@ impl Registry {
                 )));
             }
             edit.record.event_invoke.remove(&number.to_string());
+            edit.record.policies.remove(&number.to_string());
             edit.versions
                 .remove(&number)
                 .map(|_| ())

@@ -7,6 +7,7 @@ pub(crate) mod deploy;
 mod env;
 mod events;
 mod invoke;
+mod keys;
 mod logs;
 mod ls;
 pub(crate) mod print;
@@ -89,6 +90,10 @@ Examples:
     #[command(after_help = state::EXAMPLES)]
     State(Box<state::StateArgs>),
 
+    /// Give others keys of their own, which may do less than yours.
+    #[command(after_help = keys::EXAMPLES)]
+    Keys(keys::KeysArgs),
+
     /// Compile WebAssembly into machine code: `squall up` starts this for each deployment, nobody else needs it.
     #[command(hide = true, name = COMPILE_WASM, after_help = "\
 Example:
@@ -122,6 +127,7 @@ pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Rm(args) => block_on(rm::run(args)),
         Command::Dag(args) => block_on(dag::run(*args)),
         Command::State(args) => block_on(state::run(*args)),
+        Command::Keys(args) => block_on(keys::run(args)),
         Command::CompileWasm(args) => compile_wasm(&args),
     }
 }

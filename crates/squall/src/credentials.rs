@@ -7,13 +7,10 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
+use squall_access::AccessKey;
 
 const FILE: &str = "credentials.json";
 const FORMAT: u32 = 1;
-/// Base32's letters: what AWS's own key ids are made of.
-const KEY_ID_LETTERS: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
-const SECRET_LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-
 /// An access key, and the region that its holder signs for.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -70,12 +67,15 @@ pub(crate) fn read_or_create(data_dir: &Path, region: &str) -> anyhow::Result<Cr
             region: region.to_owned(),
             ..kept
         },
-        None => Credentials {
-            format: FORMAT,
-            access_key_id: format!("SQUA{}", random_text(16, KEY_ID_LETTERS)?),
-            secret_access_key: random_text(40, SECRET_LETTERS)?,
-            region: region.to_owned(),
-        },
+        None => {
+            let key = AccessKey::random()?;
+            Credentials {
+                format: FORMAT,
+                access_key_id: key.id,
+                secret_access_key: key.secret,
+                region: region.to_owned(),
+            }
+        }
     };
     write(data_dir, &credentials)?;
     Ok(credentials)
@@ -104,21 +104,6 @@ fn write(data_dir: &Path, credentials: &Credentials) -> anyhow::Result<()> {
     fs::File::open(data_dir)
         .and_then(|dir| dir.sync_all())
         .with_context(attempted)
-}
-
-/// `letters` must have a power of two of them, so that every letter is as likely as any other.
-fn random_text<const N: usize>(length: usize, letters: &[u8; N]) -> anyhow::Result<String> {
-    const { assert!(N.is_power_of_two() && N <= 256) };
-    let mut bytes = vec![0_u8; length];
-    let got = rustix::rand::getrandom(&mut bytes[..], rustix::rand::GetRandomFlags::empty())
-        .context("could not get random bytes from the system")?;
-    if got != length {
-        bail!("the system gave {got} random bytes instead of {length}");
-    }
-    Ok(bytes
-        .iter()
-        .map(|byte| char::from(letters[usize::from(*byte) % N]))
-        .collect())
 }
 
 #[cfg(test)]

@@ -9,9 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use squall_access::{Keys, RootKey};
 use squall_dispatcher::{Dispatcher, DispatcherConfig};
 use squall_gateway::sigv4::Signer;
-use squall_gateway::{Engines, Gateway, GatewayConfig, SecretKeys};
+use squall_gateway::{Engines, Gateway, GatewayConfig};
 use squall_host::StateHosts;
 use squall_registry::{Limits, Registry};
 use squall_runtime_process::{ProcessConfig, ProcessRuntime};
@@ -51,7 +52,7 @@ pub(crate) async fn run(args: UpArgs) -> anyhow::Result<()> {
     // The store's lock comes before anything else that writes: it keeps a second server out.
     let embedded = Arc::new(Embedded::open(data_dir.join("store"), EmbeddedConfig::default())?);
     let store: Arc<dyn Store> = embedded.clone();
-    let credentials = credentials::read_or_create(&data_dir, &args.region)?;
+    let (keys, credentials) = open_keys(&data_dir, &home, store.clone()).await?;
     let logs = LogStore::open(store.clone(), log_config(&args)).await?;
 
     let listener = TcpListener::bind(args.listen).await.with_context(|| {
@@ -79,7 +80,7 @@ pub(crate) async fn run(args: UpArgs) -> anyhow::Result<()> {
         events: Some(Arc::new(dispatcher.clone())),
     };
     let gateway = open_gateway(
-        &credentials,
+        (keys, &credentials),
         home,
         address,
         &registry,
@@ -238,8 +239,23 @@ fn wire_targets(dispatcher: &Dispatcher, events: &Events) -> DeliverByService {
     targets
 }
 
+/// The keys, and the installation's own.
+async fn open_keys(
+    data_dir: &Path,
+    home: &Home,
+    store: Arc<dyn Store>,
+) -> anyhow::Result<(Keys, Credentials)> {
+    let credentials = credentials::read_or_create(data_dir, &home.region)?;
+    let root = RootKey {
+        id: credentials.access_key_id.clone(),
+        secret: credentials.secret_access_key.clone(),
+        account: home.account.clone(),
+    };
+    Ok((Keys::open(store, root).await?, credentials))
+}
+
 fn open_gateway(
-    credentials: &Credentials,
+    (keys, credentials): (Keys, &Credentials),
     home: Home,
     address: SocketAddr,
     registry: &Registry,
@@ -247,7 +263,6 @@ fn open_gateway(
     logs: &LogStore,
     engines: Engines,
 ) -> Gateway {
-    let keys = SecretKeys::one(&credentials.access_key_id, &credentials.secret_access_key);
     let signer = Signer {
         access_key_id: credentials.access_key_id.clone(),
         secret_access_key: credentials.secret_access_key.clone(),

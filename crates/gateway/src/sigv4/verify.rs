@@ -2,6 +2,7 @@
 //! server read a large one; [`Signed::verify`] checks the signature over all of it.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use hmac::Mac;
@@ -17,22 +18,8 @@ const SKEW_MAX: Duration = Duration::from_secs(300);
 /// The longest that a presigned link may be valid: seven days.
 const EXPIRES_SECS_MAX: u64 = 604_800;
 
-/// The access keys that may sign.
-#[derive(Clone, Default)]
-pub struct SecretKeys(HashMap<String, String>);
-
-impl SecretKeys {
-    /// One key.
-    pub fn one(access_key_id: &str, secret_access_key: &str) -> Self {
-        Self([(access_key_id.to_owned(), secret_access_key.to_owned())].into())
-    }
-}
-
-impl std::fmt::Debug for SecretKeys {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_set().entries(self.0.keys()).finish()
-    }
-}
+/// Finds the secret of a key's id; `None` for a key that may not sign.
+pub type SecretOf = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
 /// Why a request is not who it says it is. Each has AWS's name and words.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -58,9 +45,8 @@ pub enum SignatureError {
 }
 
 /// Verifies requests against the keys.
-#[derive(Debug)]
 pub struct Verifier {
-    keys: SecretKeys,
+    secret_of: SecretOf,
     region: String,
     derived: DerivedKeys,
 }
@@ -88,9 +74,9 @@ struct Sent {
 
 impl Verifier {
     /// A verifier for a server that is in `region`.
-    pub fn new(keys: SecretKeys, region: &str) -> Self {
+    pub fn new(secret_of: SecretOf, region: &str) -> Self {
         Self {
-            keys,
+            secret_of,
             region: region.to_owned(),
             derived: DerivedKeys::default(),
         }
@@ -117,11 +103,7 @@ impl Verifier {
                 sent.credential
             )));
         };
-        let secret = self
-            .keys
-            .0
-            .get(*access_key_id)
-            .ok_or(SignatureError::UnknownKey)?;
+        let secret = (self.secret_of)(access_key_id).ok_or(SignatureError::UnknownKey)?;
         if *region != self.region {
             return Err(SignatureError::Invalid(format!(
                 "Credential should be scoped to a valid region: this server is in {}, not in {region}",
@@ -146,7 +128,7 @@ impl Verifier {
             service: (*service).into(),
         };
         Ok(Signed {
-            key: self.derived.get(access_key_id, secret, &scope),
+            key: self.derived.get(access_key_id, &secret, &scope),
             access_key_id: (*access_key_id).to_owned(),
             scope,
             timestamp: sent.timestamp,

@@ -12,6 +12,7 @@ use http::request::Parts;
 use http::{HeaderMap, header};
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value, json};
+use squall_access::Principal;
 use squall_registry::FunctionUrl;
 use squall_types::{Home, RequestId};
 
@@ -24,8 +25,8 @@ pub(super) struct Seen<'a> {
     pub(super) head: &'a Parts,
     pub(super) path: &'a str,
     pub(super) peer: SocketAddr,
-    /// The key that signed, for URLs that ask for one.
-    pub(super) caller: Option<String>,
+    /// The key that signed and who holds it, for URLs that ask for one.
+    pub(super) caller: Option<(String, Principal)>,
     pub(super) trace_id: &'a str,
     pub(super) at: SystemTime,
 }
@@ -110,11 +111,8 @@ fn context(seen: &Seen<'_>, request_id: RequestId) -> Value {
         .get(header::USER_AGENT)
         .and_then(|agent| agent.to_str().ok())
         .unwrap_or("");
-    let account = if seen.caller.is_some() {
-        seen.home.account.as_str()
-    } else {
-        "anonymous"
-    };
+    let account = seen.caller.as_ref();
+    let account = account.map_or("anonymous", |(_, principal)| principal.account.as_str());
     let mut context = json!({
         "accountId": account,
         "apiId": seen.url.id,
@@ -133,16 +131,15 @@ fn context(seen: &Seen<'_>, request_id: RequestId) -> Value {
         "time": clock::common_log(seen.at),
         "timeEpoch": u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
     });
-    if let Some(key) = &seen.caller {
-        let arn = format!("arn:aws:iam::{}:root", seen.home.account);
+    if let Some((key, principal)) = &seen.caller {
         context["authorizer"] = json!({ "iam": {
             "accessKey": key,
-            "accountId": seen.home.account,
-            "callerId": seen.home.account,
+            "accountId": principal.account,
+            "callerId": principal.account,
             "cognitoIdentity": null,
             "principalOrgId": null,
-            "userArn": arn,
-            "userId": seen.home.account,
+            "userArn": principal.arn,
+            "userId": principal.account,
         }});
     }
     context

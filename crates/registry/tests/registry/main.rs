@@ -13,6 +13,7 @@ use squall_store::{Memory, Store};
 use squall_types::{FunctionRef, Home, InvokeError, PrepareError, Revision, RuntimeName, Version};
 
 mod event_invokes;
+mod policies;
 mod preparations;
 mod refusals;
 

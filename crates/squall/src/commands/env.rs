@@ -47,7 +47,7 @@ fn check_reachable(target: &Target) -> anyhow::Result<()> {
 
 /// One line for `eval` in sh, bash or zsh. boto3 reads AWS_DEFAULT_REGION, other SDKs AWS_REGION.
 /// SDKs would send a session token of another account along; it is emptied, which they read as none.
-fn exports(target: &Target, has_session_token: bool) -> String {
+pub(super) fn exports(target: &Target, has_session_token: bool) -> String {
     let variables = [
         ("AWS_ENDPOINT_URL", &target.endpoint),
         ("AWS_ACCESS_KEY_ID", &target.access_key_id),

@@ -1,0 +1,98 @@
+//! What a caller may do. A service names the action and what it is done to, and has the request's body only then.
+//!
+//! Actions are AWS's where AWS has the operation (`lambda:InvokeFunction`), and `squall:…` where it has none.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use http::StatusCode;
+use squall_access::{Denial, Policy, Request};
+use squall_types::{FunctionRef, Home};
+
+use crate::authenticate::Authentic;
+use crate::error::ApiError;
+use crate::gateway::Gateway;
+
+/// What a caller wants to do.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Asked<'a> {
+    /// As in `lambda:InvokeFunction`.
+    pub(crate) action: Cow<'a, str>,
+    /// An ARN; `*` for what is about no single resource.
+    pub(crate) resource: String,
+    /// The function that it is about, whose own policy counts, too.
+    pub(crate) function: Option<FunctionRef>,
+    /// What conditions may ask about.
+    pub(crate) context: &'a [(&'a str, &'a str)],
+}
+
+impl<'a> Asked<'a> {
+    /// About no single resource.
+    pub(crate) fn of(action: impl Into<Cow<'a, str>>) -> Self {
+        Self::on(action, "*")
+    }
+
+    /// About one.
+    pub(crate) fn on(action: impl Into<Cow<'a, str>>, resource: impl Into<String>) -> Self {
+        Self {
+            action: action.into(),
+            resource: resource.into(),
+            ..Self::default()
+        }
+    }
+
+    /// About a function, by the text that names it. What names none is refused later, in the operation's own words,
+    /// if the caller may do it to any function.
+    pub(crate) fn on_function(action: &'a str, home: &Home, name: &str, qualifier: Option<&str>) -> Self {
+        let target = name.parse::<FunctionRef>();
+        let target = target.and_then(|target| target.with_qualifier(qualifier));
+        match target {
+            Ok(target) => Self {
+                resource: home.function_arn(&target.name, target.qualifier.as_ref()),
+                function: Some(target),
+                ..Self::of(action)
+            },
+            Err(_) => Self::of(action),
+        }
+    }
+}
+
+impl Authentic {
+    /// Gives the body out, if the caller may do what it asks for.
+    ///
+    /// # Errors
+    /// AWS's AccessDeniedException, which names the caller, the action and the resource.
+    pub(crate) fn authorize(self, gateway: &Gateway, asked: &Asked<'_>) -> Result<Bytes, ApiError> {
+        let request = Request {
+            action: &asked.action,
+            resource: &asked.resource,
+            account: &gateway.config.home.account,
+            context: asked.context,
+        };
+        let policy = match &asked.function {
+            Some(function) if !self.caller.is_root() => policy_of(gateway, function)?,
+            _ => None,
+        };
+        self.caller
+            .may(request, policy.as_ref())
+            .inspect_err(|denial| tracing::info!(%denial, key = self.access_key_id, "denied a request"))?;
+        Ok(self.body)
+    }
+
+    /// The body before it is known what is asked: for protocols that say so in the body alone.
+    pub(crate) fn peek(&self) -> &Bytes {
+        &self.body
+    }
+}
+
+fn policy_of(gateway: &Gateway, function: &FunctionRef) -> Result<Option<Policy>, ApiError> {
+    let kept = gateway.registry.policy(function);
+    let read = kept.map(|kept| Policy::of_resource(&kept.document().to_string()));
+    read.transpose().map_err(ApiError::platform)
+}
+
+impl From<Denial> for ApiError {
+    fn from(denial: Denial) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "AccessDeniedException", denial.to_string())
+    }
+}

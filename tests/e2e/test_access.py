@@ -1,0 +1,210 @@
+"""Keys with less power: what each may do, what it is told when it may not, and policies of functions."""
+
+import json
+import urllib.parse
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+
+import wire
+from conftest import judged
+from functions import ECHO, create, fresh_name
+from squall_server import Server
+
+HOME = "000000000000"
+PARTNER = "111122223333"
+
+
+class Holder:
+    """Somebody with a key of their own."""
+
+    def __init__(self, server, printed):
+        self.server = server
+        self.env = dict(line.removeprefix("export ").split("=", 1) for line in printed.splitlines())
+        self.env = {name: value.strip("'") for name, value in self.env.items()}
+
+    def client(self, service="lambda"):
+        session = boto3.Session(self.env["AWS_ACCESS_KEY_ID"], self.env["AWS_SECRET_ACCESS_KEY"],
+                                region_name=self.env["AWS_REGION"])
+        return session.client(service, endpoint_url=self.env["AWS_ENDPOINT_URL"])
+
+    def squall(self, *args, **kwargs):
+        return self.server.squall(*args, env=self.env, **kwargs)
+
+
+def holder(server, *flags, name=None):
+    return Holder(server, server.squall("keys", "create", name or fresh_name("key"), *flags).stdout)
+
+
+def denied(call, *words):
+    with pytest.raises(ClientError) as refused:
+        call()
+    error = refused.value.response
+    assert error["ResponseMetadata"]["HTTPStatusCode"] == 403, error
+    assert error["Error"]["Code"] == "AccessDeniedException", error
+    for word in words:
+        assert word in error["Error"]["Message"], error
+    return error["Error"]["Message"]
+
+
+@pytest.fixture(scope="module")
+def shop(client):
+    return create(client, ECHO, fresh_name("shop"))
+
+
+@pytest.fixture(scope="module")
+def other(client):
+    return create(client, ECHO, fresh_name("other"))
+
+
+def test_a_key_that_may_invoke_some_functions_does_nothing_else(server, shop, other):
+    caller = holder(server, "--allow", "invoke:shop-*", name="caller").client()
+    assert json.load(caller.invoke(FunctionName=shop, Payload=b"[1]")["Payload"]) == [1]
+    assert caller.invoke(FunctionName=shop, InvocationType="Event")["StatusCode"] == 202
+    message = denied(lambda: caller.invoke(FunctionName=other))
+    assert message == (
+        f"User: arn:aws:iam::{HOME}:user/caller is not authorized to perform: lambda:InvokeFunction on resource: "
+        f"arn:aws:lambda:us-east-1:{HOME}:function:{other} "
+        "because no identity-based policy allows the lambda:InvokeFunction action"
+    )
+    denied(lambda: caller.get_function(FunctionName=shop), "lambda:GetFunction", shop)
+    denied(lambda: caller.list_functions(), "lambda:ListFunctions", "resource: *")
+    denied(lambda: caller.delete_function(FunctionName=shop), "lambda:DeleteFunction")
+
+
+def test_what_may_not_be_called_may_not_be_called_by_any_road(server, shop, other):
+    caller = holder(server, "--allow", f"invoke:{shop}")
+    call = caller.squall("dag", "ls", check=False)
+    assert call.returncode == 1 and "squall:ListDags" in call.stderr, call
+    for command, action in [
+        (("state", "ls"), "squall:ListBuckets"),
+        (("state", "get", shop, "key"), "squall:GetState"),
+        (("logs", shop), "squall:GetLogs"),
+        (("events", "ls"), "squall:ListEvents"),
+        (("keys", "ls"), "squall:ListKeys"),
+        (("keys", "create", "mine", "--allow", "admin"), "squall:CreateKey"),
+    ]:
+        refused = caller.squall(*command, check=False)
+        assert refused.returncode == 1 and f"not authorized to perform: {action}" in refused.stderr, refused
+    queues = caller.client("sqs")
+    with pytest.raises(ClientError, match="sqs:ListQueues"):
+        queues.list_queues()
+    with pytest.raises(ClientError, match=f"sqs:SendMessage on resource: arn:aws:sqs:us-east-1:{HOME}:q"):
+        queues.send_message_batch(QueueUrl=f"{server.endpoint}/{HOME}/q", Entries=[{"Id": "1", "MessageBody": "x"}])
+
+
+def test_each_grant_allows_what_its_name_says(server, client, shop):
+    reader = holder(server, "--allow", "read-only").client()
+    assert shop in [found["FunctionName"] for found in reader.list_functions()["Functions"]]
+    denied(lambda: reader.invoke(FunctionName=shop), "lambda:InvokeFunction")
+    denied(lambda: reader.update_function_configuration(FunctionName=shop, Timeout=5))
+
+    deployer = holder(server, "--allow", "deploy")
+    name = create(deployer.client(), ECHO)
+    deployer.client().delete_function(FunctionName=name)
+    refused = deployer.squall("keys", "create", "more", "--allow", "admin", check=False)
+    assert refused.returncode == 1 and "with an explicit deny in an identity-based policy" in refused.stderr
+
+    admin = holder(server, "--allow", "admin")
+    admin.squall("keys", "create", "made-by-admin", "--allow", "read-only")
+    assert "made-by-admin" in admin.squall("keys", "ls").stdout
+
+
+def test_a_policy_in_iams_language(server, workdir, shop):
+    policy = workdir / "policy.json"
+    policy.write_text(json.dumps({"Version": "2012-10-17", "Statement": [
+        {"Effect": "Allow", "Action": "lambda:*", "Resource": f"arn:aws:lambda:*:*:function:{shop}"},
+        {"Effect": "Deny", "Action": "lambda:Delete*", "Resource": "*"},
+    ]}))
+    narrow = holder(server, "--policy", f"@{policy}").client()
+    assert narrow.get_function(FunctionName=shop)["Configuration"]["FunctionName"] == shop
+    denied(lambda: narrow.delete_function(FunctionName=shop), "explicit deny in an identity-based policy")
+    policy.write_text('{"Statement": {"Effect": "Allow", "Action": "*", "Resource": "*", '
+                      '"Condition": {"IpAddress": {"aws:SourceIp": "10.0.0.0/8"}}}}')
+    refused = server.squall("keys", "create", "bad", "--policy", f"@{policy}", check=False)
+    assert refused.returncode == 1 and "`IpAddress`, which is not supported" in refused.stderr
+
+
+def test_keys_that_are_none_are_refused_in_words(server):
+    for flags, words in [
+        ((), "would allow nothing"),
+        (("--allow", "root"), "`root` is not a grant; there are admin, deploy"),
+        (("--allow", "invoke:a/b"), "fits no function"),
+        (("--allow", "admin", "--account", "12"), "write its twelve digits"),
+    ]:
+        refused = server.squall("keys", "create", "bad", *flags, check=False)
+        assert refused.returncode == 1 and words in refused.stderr, refused
+    refused = server.squall("keys", "revoke", "nobody", check=False)
+    assert refused.returncode == 1 and "there is no key `nobody`" in refused.stderr
+
+
+def test_keys_rotate_are_revoked_and_outlive_kill9(workdir):
+    with judged(Server(workdir / "rotated")) as server:
+        server.start()
+        first = holder(server, "--allow", "read-only", name="ci")
+        second = Holder(server, server.squall("keys", "rotate", "ci", "--grace-secs", "600").stdout)
+        server.kill9()
+        server.start()
+        for held in (first, second):
+            held.env["AWS_ENDPOINT_URL"] = server.endpoint
+            held.client().list_functions()
+        third = Holder(server, server.squall("keys", "rotate", "ci").stdout)
+        for held in (first, second):
+            with pytest.raises(ClientError, match="security token included in the request is invalid"):
+                held.client().list_functions()
+        third.client().list_functions()
+        server.squall("keys", "revoke", "ci")
+        with pytest.raises(ClientError, match="security token included in the request is invalid"):
+            third.client().list_functions()
+
+
+def test_a_functions_policy_lets_another_account_in(server, client, shop, other):
+    partner = holder(server, "--account", PARTNER, "--allow", "invoke", name="partner").client()
+    denied(lambda: partner.invoke(FunctionName=shop), "no resource-based policy allows the lambda:InvokeFunction")
+    added = client.add_permission(FunctionName=shop, StatementId="partner", Action="lambda:InvokeFunction",
+                                  Principal=PARTNER)
+    statement = json.loads(added["Statement"])
+    assert statement["Principal"] == {"AWS": f"arn:aws:iam::{PARTNER}:root"}
+    assert partner.invoke(FunctionName=shop)["StatusCode"] == 200
+    denied(lambda: partner.invoke(FunctionName=other), "no resource-based policy")
+
+    policy = client.get_policy(FunctionName=shop)
+    assert json.loads(policy["Policy"])["Statement"] == [statement]
+    with pytest.raises(client.exceptions.ResourceConflictException, match="already exists"):
+        client.add_permission(FunctionName=shop, StatementId="partner", Action="lambda:InvokeFunction", Principal="*")
+    with pytest.raises(client.exceptions.PreconditionFailedException):
+        client.remove_permission(FunctionName=shop, StatementId="partner", RevisionId="stale")
+    client.remove_permission(FunctionName=shop, StatementId="partner", RevisionId=policy["RevisionId"])
+    with pytest.raises(client.exceptions.ResourceNotFoundException):
+        client.get_policy(FunctionName=shop)
+    denied(lambda: partner.invoke(FunctionName=shop), "no resource-based policy")
+
+
+def test_a_functions_policy_lets_one_of_us_in(server, client, shop):
+    reader = holder(server, "--allow", "read-only", name="reader").client()
+    denied(lambda: reader.invoke(FunctionName=shop))
+    client.add_permission(FunctionName=shop, StatementId="reader", Action="lambda:InvokeFunction",
+                          Principal=f"arn:aws:iam::{HOME}:user/reader")
+    assert reader.invoke(FunctionName=shop)["StatusCode"] == 200
+    client.remove_permission(FunctionName=shop, StatementId="reader")
+    with pytest.raises(client.exceptions.InvalidParameterValueException, match="principal was invalid"):
+        client.add_permission(FunctionName=shop, StatementId="x", Action="lambda:InvokeFunction", Principal="x")
+    with pytest.raises(client.exceptions.PolicyLengthExceededException):
+        for number in range(200):
+            client.add_permission(FunctionName=shop, StatementId=f"s{number}", Action="lambda:InvokeFunction",
+                                  Principal=PARTNER)
+
+
+def test_a_url_that_asks_for_a_signature_asks_what_its_caller_may(server, client, other):
+    made = client.create_function_url_config(FunctionName=other, AuthType="AWS_IAM")["FunctionUrl"]
+    host = urllib.parse.urlsplit(made).netloc
+
+    def call(held):
+        signed = wire.sign(held, f"http://{host}/", "GET", {"Host": host})
+        return wire.send(f"{server.endpoint}/", "GET", signed)
+
+    assert call(holder(server, "--allow", "invoke")).status == 200
+    refused = call(holder(server, "--allow", "read-only"))
+    assert refused.status == 403 and b"lambda:InvokeFunctionUrl" in refused.body, refused
+    assert call(holder(server, "--allow", "invoke:nobody-*")).status == 403
