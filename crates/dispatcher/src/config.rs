@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use squall_store::StoreError;
+use squall_types::MIB;
 
 /// The dispatcher's settings. Sizes are in bytes.
 #[derive(Debug, Clone)]
@@ -41,6 +42,12 @@ pub struct DispatcherConfig {
     pub failed_max: usize,
     /// How long those are kept.
     pub failed_retention: Duration,
+    /// How long the results of accepted events are kept, and what calls with an idempotency key came to.
+    pub result_retention: Duration,
+    /// The most results that are kept; past it the oldest go. As many idempotency keys; past it they are refused.
+    pub results_max: usize,
+    /// The most bytes of either.
+    pub results_bytes_max: u64,
 }
 
 impl Default for DispatcherConfig {
@@ -63,6 +70,9 @@ impl Default for DispatcherConfig {
             event_age_max: Duration::from_secs(6 * 3600),
             failed_max: 100_000,
             failed_retention: Duration::from_secs(14 * 24 * 3600),
+            result_retention: Duration::from_secs(24 * 3600),
+            results_max: 100_000,
+            results_bytes_max: 256 * MIB,
         }
     }
 }
@@ -70,7 +80,7 @@ impl Default for DispatcherConfig {
 /// Why the dispatcher could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The accepted events could not be read.
+    /// The accepted events, or what came of them, could not be read.
     #[error("could not read the accepted events")]
     Store(#[from] StoreError),
     /// An accepted event is not what was written. It stays in the store.

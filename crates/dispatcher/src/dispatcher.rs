@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use http::Request;
 use squall_registry::{Change, Registry};
 use squall_runtime::{Hosts, Runtime};
-use squall_store::Store;
 use squall_store::logs::LogStore;
+use squall_store::{Op, Store};
 use squall_types::{
     Body, Deliver, Encoding, FunctionRef, Invocation, Invoke, InvokeError, Outcome, Streamed,
 };
@@ -23,10 +23,13 @@ use tokio_util::task::TaskTracker;
 use crate::admit::Admission;
 use crate::config::{DispatcherConfig, OpenError};
 use crate::detach::Detached;
+use crate::kept::Limits;
 use crate::lease::Worker;
+use crate::once::Once;
 use crate::pool::Pools;
 use crate::queue::Queue;
 use crate::resolve::Resolve;
+use crate::result::Results;
 use crate::stats::Stats;
 use crate::targets::FunctionTargets;
 use crate::{change, invoke, queue, reap, stream};
@@ -50,7 +53,10 @@ pub(crate) struct Inner {
     /// Who answers what instances ask while they run an event.
     pub(crate) hosts: Option<Arc<dyn Hosts>>,
     pub(crate) logs: LogStore,
+    pub(crate) store: Arc<dyn Store>,
     pub(crate) queue: Queue,
+    pub(crate) results: Results,
+    pub(crate) once: Once,
     /// Where destinations and dead-letter queues are reached; set once, before events run.
     pub(crate) targets: OnceLock<Arc<dyn Deliver>>,
     /// Held for the length of a decision only: never across an await, never while an instance is dropped.
@@ -140,8 +146,16 @@ impl Dispatcher {
             admission: Admission::new(resolver.account_concurrency()),
             pools: Pools::new(config.instances_max, config.waiting_max),
         };
+        let limits = Limits {
+            retention: config.result_retention,
+            records_max: config.results_max,
+            bytes_max: config.results_bytes_max,
+        };
         let inner = Inner {
-            queue: Queue::open(store, &config, &*resolver).await?,
+            queue: Queue::open(store.clone(), &config, &*resolver).await?,
+            results: Results::open(store.clone(), limits).await?,
+            once: Once::open(store.clone(), limits).await?,
+            store,
             targets: OnceLock::new(),
             config,
             resolver,
@@ -169,7 +183,7 @@ impl Dispatcher {
             tokio::join!(
                 reap::run(&self.inner),
                 queue::run(&self.inner),
-                queue::expire_failed(&self.inner),
+                queue::expire(&self.inner),
                 change::run(&self.inner, changes),
             )
         };
@@ -257,7 +271,7 @@ impl From<Arc<Inner>> for Dispatcher {
 #[async_trait]
 impl Invoke for Dispatcher {
     async fn invoke(&self, invocation: Invocation) -> Result<Outcome, InvokeError> {
-        check_size(&invocation, self.inner.config.payload_bytes_max)?;
+        self.check_call(&invocation)?;
         let call = invoke::call(self.inner.clone(), invocation, None);
         Detached::new(call, self.inner.tasks.clone(), self.inner.handle.clone()).await
     }
@@ -276,6 +290,29 @@ impl Invoke for Dispatcher {
     }
 
     async fn accept(&self, invocation: Invocation) -> Result<(), InvokeError> {
+        self.accept_with(invocation, Vec::new()).await
+    }
+
+    async fn dry_run(&self, target: &FunctionRef) -> Result<(), InvokeError> {
+        if self.inner.state().is_closed {
+            return Err(InvokeError::ShuttingDown);
+        }
+        self.inner.resolver.resolve(target).map(|_| ())
+    }
+}
+
+impl Dispatcher {
+    /// Refuses what is no event for a call.
+    pub(crate) fn check_call(&self, invocation: &Invocation) -> Result<(), InvokeError> {
+        check_size(invocation, self.inner.config.payload_bytes_max)
+    }
+
+    /// Takes an event, and writes something beside it in the same batch.
+    pub(crate) async fn accept_with(
+        &self,
+        invocation: Invocation,
+        beside: Vec<Op>,
+    ) -> Result<(), InvokeError> {
         check_size(&invocation, self.inner.config.async_payload_bytes_max)?;
         if invocation.encoding != Encoding::Json {
             let why = "an accepted event is JSON: its record has no place for another encoding".to_owned();
@@ -288,15 +325,8 @@ impl Invoke for Dispatcher {
         let age_max = self.inner.event_age_max(&invocation.target);
         // Not to be cut in two: an event that was written must be noted, or it would wait for the next start.
         let inner = self.inner.clone();
-        self.detached(async move { inner.queue.accept(invocation, age_max).await })
+        self.detached(async move { inner.queue.accept(invocation, age_max, beside).await })
             .await
-    }
-
-    async fn dry_run(&self, target: &FunctionRef) -> Result<(), InvokeError> {
-        if self.inner.state().is_closed {
-            return Err(InvokeError::ShuttingDown);
-        }
-        self.inner.resolver.resolve(target).map(|_| ())
     }
 }
 

@@ -5,7 +5,8 @@ use std::time::SystemTime;
 use async_trait::async_trait;
 use squall_store::Batch;
 use squall_types::{
-    AcceptedEvents, EventNote, EventQuery, EventState, EventStatus, InvokeError, PendingTarget, RequestId,
+    AcceptedEvents, EventNote, EventQuery, EventResult, EventState, EventStatus, InvokeError, PendingTarget,
+    RequestId,
 };
 use tokio::time::Instant;
 
@@ -13,6 +14,7 @@ use crate::dispatcher::{Dispatcher, Inner};
 use crate::log::unix_ms;
 use crate::queue::record::{self, Condition, Event};
 use crate::queue::{EVENTS, discard, full, read};
+use crate::result;
 
 #[async_trait]
 impl AcceptedEvents for Dispatcher {
@@ -49,6 +51,10 @@ impl AcceptedEvents for Dispatcher {
             }
         }
         Ok(None)
+    }
+
+    async fn result(&self, id: RequestId) -> Result<Option<EventResult>, InvokeError> {
+        result::find(self.inner(), id, SystemTime::now()).await
     }
 
     async fn redrive(&self, id: RequestId) -> Result<bool, InvokeError> {

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use squall_store::{Batch, Scan, Space, Store, StoreError};
+use squall_store::{Batch, Op, Scan, Space, Store, StoreError};
 use squall_types::{FunctionName, FunctionRef, Invocation, InvokeError, ThrottleReason};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
@@ -30,7 +30,7 @@ use crate::resolve::Resolve;
 use crate::stats::Stats;
 
 pub(crate) use attempt::{forget, read};
-pub(crate) use ending::{discard, expire_failed};
+pub(crate) use ending::{discard, expire};
 
 /// Where accepted events are.
 pub(crate) const EVENTS: Space = Space("events");
@@ -109,14 +109,21 @@ impl Queue {
         }
     }
 
-    /// Writes the event. When this returns `Ok`, it survives power loss. To be polled to its end.
-    pub(crate) async fn accept(&self, invocation: Invocation, age_max: Duration) -> Result<(), InvokeError> {
+    /// Writes the event, and in the same batch what is to be `beside` it. When this returns `Ok`, both survive power
+    /// loss. To be polled to its end.
+    pub(crate) async fn accept(
+        &self,
+        invocation: Invocation,
+        age_max: Duration,
+        beside: Vec<Op>,
+    ) -> Result<(), InvokeError> {
         let event = Event::new(invocation, SystemTime::now());
         let name = &event.target.name;
         if !self.index().reserve(name) {
             return Err(full());
         }
-        let batch = Batch::durable().append(EVENTS, record::PREFIX, event.encode());
+        let mut batch = Batch::durable().append(EVENTS, record::PREFIX, event.encode());
+        batch.ops.extend(beside);
         match self.commit_append(batch).await {
             Ok(sequence) => {
                 self.insert(sequence, &event, age_max);

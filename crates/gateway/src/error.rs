@@ -6,7 +6,7 @@ use http::{HeaderValue, Response, StatusCode, header};
 use serde_json::{Value, json};
 use squall_events::mapping::MappingError;
 use squall_registry::RegistryError;
-use squall_types::{InvokeError, NameError};
+use squall_types::{InvokeError, NameError, OnceError};
 
 use crate::body::BodyError;
 use crate::reply::{self, Body};
@@ -241,6 +241,19 @@ impl From<InvokeError> for ApiError {
                 )
             },
             InvokeError::Platform(details) => Self::platform(details),
+        }
+    }
+}
+
+impl From<OnceError> for ApiError {
+    fn from(error: OnceError) -> Self {
+        match error {
+            // Among the errors that Invoke has in Lambda's model, the one that nobody retries.
+            OnceError::KeyReused => Self::invalid_parameter(
+                "The idempotency key was used for another call of this function: \
+                 with another payload, qualifier, client context or invocation type.",
+            ),
+            OnceError::Invoke(error) => error.into(),
         }
     }
 }

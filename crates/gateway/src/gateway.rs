@@ -11,7 +11,7 @@ use squall_events::queue::Queues;
 use squall_registry::Registry;
 use squall_state::State;
 use squall_store::logs::LogStore;
-use squall_types::{AcceptedEvents, DeliverByService, Home, Invoke};
+use squall_types::{AcceptedEvents, DeliverByService, Home, Invoke, InvokeOnce};
 use squall_workflow::dag::Dags;
 use tokio_util::sync::CancellationToken;
 
@@ -58,6 +58,8 @@ pub struct Engines {
     pub deliver: DeliverByService,
     /// Keeps accepted events.
     pub events: Option<Arc<dyn AcceptedEvents>>,
+    /// Makes calls that have an idempotency key.
+    pub once: Arc<dyn InvokeOnce>,
 }
 
 /// The HTTP edge of one server.

@@ -5,6 +5,7 @@ mod caches;
 mod calls;
 mod dags;
 mod events;
+mod invocations;
 mod keys;
 mod logs;
 mod state;
@@ -70,6 +71,7 @@ pub(crate) async fn serve(gateway: &Arc<Gateway>, request: Request<Incoming>) ->
         (&Method::GET, ["keys"]) => keys::list(gateway),
         (method, ["keys", name, rest @ ..]) => keys::one(gateway, method, name, rest, &body).await,
         (method, ["events", rest @ ..]) => events::serve(gateway, method, rest, &query(&head)).await,
+        (&Method::GET, ["invocations", id]) => invocations::one(gateway, id).await,
         (method, _) => {
             let asked = format!("nothing answers {method} {}", head.uri.path());
             Err(ApiError::new(

@@ -11,6 +11,7 @@ mod keys;
 mod logs;
 mod ls;
 pub(crate) mod print;
+mod result;
 mod rm;
 mod state;
 mod up;
@@ -48,7 +49,8 @@ Examples:
   squall invoke hello --data '{\"name\": \"world\"}'
   squall invoke hello --data @event.json --logs
   echo '{}' | squall invoke hello --data - | jq .
-  squall invoke hello --async")]
+  squall invoke hello --async
+  squall invoke hello --idempotency-key order-17         made once, however often it is repeated")]
     Invoke(invoke::InvokeArgs),
 
     /// Show what a function wrote.
@@ -67,6 +69,19 @@ Examples:
   squall events show 8f5a3b1e-6c0e-4ac1-9a43-0d1f1f7a2b11
   squall events redrive --all --function hello")]
     Events(events::EventsArgs),
+
+    /// Print what an asynchronous invocation answered.
+    #[command(after_help = "\
+Examples:
+  squall result 8f5a3b1e-6c0e-4ac1-9a43-0d1f1f7a2b11
+  squall result --wait \"$(squall invoke hello --async)\"")]
+    Result(result::ResultArgs),
+
+    /// Tell what happened to an asynchronous invocation, and where it is now.
+    #[command(after_help = "\
+Example:
+  squall explain 8f5a3b1e-6c0e-4ac1-9a43-0d1f1f7a2b11")]
+    Explain(result::ExplainArgs),
 
     /// List functions.
     #[command(after_help = "\
@@ -123,6 +138,8 @@ pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Invoke(args) => block_on(invoke::run(args)),
         Command::Logs(args) => block_on(logs::run(args)),
         Command::Events(args) => block_on(events::run(args)),
+        Command::Result(args) => block_on(result::result(args)),
+        Command::Explain(args) => block_on(result::explain(args)),
         Command::Ls(args) => block_on(ls::run(args)),
         Command::Rm(args) => block_on(rm::run(args)),
         Command::Dag(args) => block_on(dag::run(*args)),

@@ -70,15 +70,7 @@ pub(crate) async fn run(args: UpArgs) -> anyhow::Result<()> {
     let dispatcher = open_dispatcher(&args, engines, store.clone(), logs.clone()).await?;
     let dags = open_dags(&dispatcher, &state, store.clone()).await?;
     let events = Events::open(store.clone(), home.clone(), Arc::new(dispatcher.clone())).await?;
-    let deliver = wire_targets(&dispatcher, &events);
-    let engines = Engines {
-        dags: Some(dags.clone()),
-        state: Some(state.clone()),
-        queues: events.queues.clone(),
-        mappings: events.mappings.clone(),
-        deliver,
-        events: Some(Arc::new(dispatcher.clone())),
-    };
+    let engines = wire_engines(&dispatcher, &dags, &state, &events);
     let gateway = open_gateway(
         (keys, &credentials),
         home,
@@ -219,6 +211,7 @@ async fn open_dispatcher(
     let config = DispatcherConfig {
         idle_timeout: args.idle_timeout,
         instances_max: args.instances_max,
+        result_retention: args.result_retention,
         ..DispatcherConfig::default()
     };
     Ok(Dispatcher::open(config, registry.clone(), runtimes.all(), Some(hosts), store, logs).await?)
@@ -228,6 +221,19 @@ async fn open_dags(dispatcher: &Dispatcher, state: &State, store: Arc<dyn Store>
     let invoke = Arc::new(dispatcher.clone());
     let state = Arc::new(RunState(state.clone()));
     Ok(Dags::open(store, invoke, state, dag::Config::default()).await?)
+}
+
+/// What the gateway speaks for.
+fn wire_engines(dispatcher: &Dispatcher, dags: &Dags, state: &State, events: &Events) -> Engines {
+    Engines {
+        dags: Some(dags.clone()),
+        state: Some(state.clone()),
+        queues: events.queues.clone(),
+        mappings: events.mappings.clone(),
+        deliver: wire_targets(dispatcher, events),
+        events: Some(Arc::new(dispatcher.clone())),
+        once: Arc::new(dispatcher.clone()),
+    }
 }
 
 /// Who takes what destinations and dead-letter queues are named for, by the service in their ARN.

@@ -45,6 +45,10 @@ pub(crate) struct UpArgs {
     #[arg(long, env = "SQUALL_INSTANCES_MAX", default_value_t = 500, value_name = "N")]
     pub(crate) instances_max: usize,
 
+    /// Keep the results of asynchronous invocations, and the answers under idempotency keys, for this long.
+    #[arg(long, env = "SQUALL_RESULT_RETENTION", default_value = "1d", value_name = "DURATION", value_parser = parse_duration)]
+    pub(crate) result_retention: Duration,
+
     /// Forget log lines that are older than this.
     #[arg(long, env = "SQUALL_LOG_RETENTION", default_value = "14d", value_name = "DURATION", value_parser = parse_duration)]
     pub(crate) log_retention: Duration,

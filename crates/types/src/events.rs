@@ -69,6 +69,34 @@ pub struct EventStatus {
     pub payload: Bytes,
 }
 
+/// What came of an accepted event, kept for a time after its end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct EventResult {
+    /// Names it; every attempt carried it.
+    pub request_id: RequestId,
+    /// The function, with the qualifier that the caller gave.
+    pub function: String,
+    /// Milliseconds since 1970.
+    pub accepted_ms: i64,
+    /// As above.
+    pub ended_ms: i64,
+    /// How often the function failed on it.
+    pub failures: u8,
+    /// Lambda's condition, as in [`EventStatus`].
+    pub condition: &'static str,
+    /// Whether the function answered.
+    pub is_success: bool,
+    /// The version that ran last, where one did.
+    pub executed_version: Option<String>,
+    /// What happened to it.
+    pub notes: Vec<EventNote>,
+    /// Until when this is kept; milliseconds since 1970.
+    pub kept_until_ms: i64,
+    /// What the function answered last: its answer or its error, where it ran.
+    #[serde(skip)]
+    pub response: Option<Bytes>,
+}
+
 /// A question for events, in the order of their acceptance.
 #[derive(Debug, Clone, Default)]
 pub struct EventQuery {
@@ -96,6 +124,12 @@ pub trait AcceptedEvents: Send + Sync + 'static {
     /// # Errors
     /// [`InvokeError::Platform`].
     async fn find(&self, id: RequestId) -> Result<Option<EventStatus>, InvokeError>;
+
+    /// What came of an event, while that is kept; `None` also for what has not ended.
+    ///
+    /// # Errors
+    /// [`InvokeError::Platform`].
+    async fn result(&self, id: RequestId) -> Result<Option<EventResult>, InvokeError>;
 
     /// Has an event that was given up run again, with all its attempts; where only the handing over failed, has that
     /// tried again. Durable when it returns; `false` when no event of this id was given up.

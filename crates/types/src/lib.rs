@@ -11,16 +11,20 @@ mod function;
 mod invocation;
 mod invoke;
 mod name;
+mod once;
 mod session;
 mod stream;
 
 pub use arn::Home;
 pub use deliver::{Deliver, DeliverByService, DeliverError, Delivery};
-pub use events::{AcceptedEvents, EventNote, EventQuery, EventState, EventStatus, PendingTarget};
+pub use events::{
+    AcceptedEvents, EventNote, EventQuery, EventResult, EventState, EventStatus, PendingTarget,
+};
 pub use function::{Code, PrepareError, Revision, RevisionId, RuntimeName, Version};
 pub use invocation::{FunctionError, Invocation, Outcome, Placement, RequestId, Usage};
 pub use invoke::{Invoke, InvokeError, ThrottleReason};
 pub use name::{AliasName, FunctionName, FunctionRef, NameError, Qualifier};
+pub use once::{First, IdempotencyKey, InvokeOnce, NoIdempotencyKey, OnceError};
 pub use session::{Encoding, NoEncoding, SessionSeed};
 pub use stream::{Begun, Body, BodyError, Ended, Streamed};
 

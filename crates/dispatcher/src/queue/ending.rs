@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use squall_registry::EventPolicy;
 use squall_runtime::LogLine;
-use squall_store::Batch;
+use squall_store::{Batch, StoreError};
 use squall_types::{Deliver, DeliverError, RequestId};
 use tokio::time::{Instant, timeout};
 
@@ -20,7 +20,7 @@ use super::record::{self, Condition, Ending, Event, Kind, Pending};
 use super::{EVENTS, Queue};
 use crate::dispatcher::Inner;
 use crate::log::unix_ms;
-use crate::{log, report};
+use crate::{log, report, result};
 
 /// How long a target may take to take something.
 const DELIVERY_MAX: Duration = Duration::from_secs(30);
@@ -48,14 +48,13 @@ pub(super) async fn end(
         pending,
     });
     match condition {
-        Condition::Success if !has_targets => remove(&inner.queue, item.sequence).await,
+        Condition::Success if !has_targets => remove(inner, item.sequence, &event).await,
         _ if !has_targets => give_up(inner, item.sequence, event).await,
         _ => {
             // From here on it has a whole age for being handed over.
             item.expires = Instant::now() + item.age_max;
             item.backoffs = 0;
-            // Buffered: after a power loss the event may run once more.
-            attempt::write(inner, item.sequence, &event).await;
+            note_end(inner, item.sequence, &event).await;
             hand_over(inner, item, event).await
         }
     }
@@ -89,7 +88,7 @@ pub(super) async fn hand_over(inner: &Arc<Inner>, item: &Item, mut event: Event)
     let (mut left, mut is_worth_a_retry) = (Vec::new(), false);
     for mut target in pending {
         match deliver(inner, &event, item, &target).await {
-            Ok(()) => {}
+            Ok(()) => event.note(SystemTime::now(), format!("handed over to {}", target.arn)),
             Err(error) => {
                 is_worth_a_retry |= error.is_retryable();
                 target.error = error.to_string();
@@ -98,7 +97,7 @@ pub(super) async fn hand_over(inner: &Arc<Inner>, item: &Item, mut event: Event)
         }
     }
     if left.is_empty() {
-        return remove(&inner.queue, item.sequence).await;
+        return remove(inner, item.sequence, &event).await;
     }
     tracing::debug!(request_id = %event.request_id, ?left, "an event could not be handed over");
     if let Some(ending) = &mut event.ending {
@@ -142,13 +141,33 @@ async fn tell_log(inner: &Inner, event: &Event, condition: Condition, at: System
     .await;
 }
 
+/// Keeps what came of an event that stays until it is handed over.
+/// Buffered: after a power loss the event may run once more.
+async fn note_end(inner: &Inner, sequence: u64, event: &Event) {
+    let batch = Batch::buffered().put(EVENTS, record::key(sequence), event.encode());
+    if let Err(error) = commit_with_result(inner, batch, event).await {
+        tracing::error!(request_id = %event.request_id, %error, "could not note the end of an accepted event");
+    }
+}
+
 /// Buffered: a removal that is lost makes the event run once more.
-async fn remove(queue: &Queue, sequence: u64) -> Next {
+async fn remove(inner: &Inner, sequence: u64, event: &Event) -> Next {
     let batch = Batch::buffered().delete(EVENTS, record::key(sequence));
-    if let Err(error) = queue.store.commit(batch).await {
+    if let Err(error) = commit_with_result(inner, batch, event).await {
         tracing::error!(sequence, %error, "could not remove a finished event; it runs again after a restart");
     }
     Next::Done
+}
+
+/// Commits what ends an event, and its result with it.
+async fn commit_with_result(inner: &Inner, mut batch: Batch, event: &Event) -> Result<(), StoreError> {
+    let function_arn = inner.resolver.function_arn(&event.target);
+    let mut put = inner.results.put(event, &function_arn);
+    batch.ops.extend(result::ops(put.as_mut()));
+    inner.store.commit(batch).await?;
+    inner.results.noted(put.as_ref());
+    inner.results.keep_bounds(SystemTime::now()).await;
+    Ok(())
 }
 
 /// Puts the event into the list of failed ones, in one durable step.
@@ -159,7 +178,7 @@ async fn give_up(inner: &Arc<Inner>, sequence: u64, event: Event) -> Next {
         record::failed_key(sequence),
         event.encode(),
     );
-    if let Err(error) = inner.queue.store.commit(batch).await {
+    if let Err(error) = commit_with_result(inner, batch, &event).await {
         tracing::error!(request_id = %event.request_id, %error, "could not keep a failed event; it is tried again");
         return Next::Backoff("platform fault");
     }
@@ -204,21 +223,30 @@ pub(crate) async fn discard(queue: &Queue, sequence: u64) -> bool {
     true
 }
 
-/// Discards failed events when they have been kept long enough, until it is dropped.
-pub(crate) async fn expire_failed(inner: &Arc<Inner>) {
+/// Discards failed events, results and idempotency keys when they have been kept long enough, until it is dropped.
+pub(crate) async fn expire(inner: &Arc<Inner>) {
     let mut ticks = tokio::time::interval(Duration::from_secs(60));
     loop {
         ticks.tick().await;
-        let kept_since = SystemTime::now().checked_sub(inner.config.failed_retention);
-        let old = inner.queue.failed().before(kept_since.map_or(0, unix_ms));
-        if !old.is_empty() {
-            tracing::info!(
-                events = old.len(),
-                "discarding failed events that were kept long enough"
-            );
+        let now = SystemTime::now();
+        expire_failed(inner, now).await;
+        let swept = (inner.results.sweep(now).await, inner.once.sweep(now).await);
+        if let (Err(error), _) | (_, Err(error)) = swept {
+            tracing::error!(%error, "could not remove old results");
         }
-        for sequence in old {
-            discard(&inner.queue, sequence).await;
-        }
+    }
+}
+
+async fn expire_failed(inner: &Inner, now: SystemTime) {
+    let kept_since = now.checked_sub(inner.config.failed_retention);
+    let old = inner.queue.failed().before(kept_since.map_or(0, unix_ms));
+    if !old.is_empty() {
+        tracing::info!(
+            events = old.len(),
+            "discarding failed events that were kept long enough"
+        );
+    }
+    for sequence in old {
+        discard(&inner.queue, sequence).await;
     }
 }

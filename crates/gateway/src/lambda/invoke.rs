@@ -5,7 +5,9 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use serde::de::IgnoredAny;
-use squall_types::{Encoding, Invocation, Outcome, Placement, SessionSeed};
+use squall_types::{
+    Encoding, First, IdempotencyKey, Invocation, NoIdempotencyKey, Outcome, Placement, SessionSeed,
+};
 
 use super::{Answer, Call, no_content};
 use crate::error::ApiError;
@@ -15,6 +17,9 @@ use crate::trace;
 const INVOCATION_TYPE: &str = "x-amz-invocation-type";
 const LOG_TYPE: &str = "x-amz-log-type";
 const CLIENT_CONTEXT: &str = "x-amz-client-context";
+/// Lambda has no such thing for calls.
+const IDEMPOTENCY_KEY: &str = "x-squall-idempotency-key";
+const IDEMPOTENT_REPEAT: &str = "x-squall-idempotent-repeat";
 const CLIENT_CONTEXT_BYTES_MAX: usize = 3583;
 
 impl Call<'_> {
@@ -25,11 +30,14 @@ impl Call<'_> {
             return Ok(no_content());
         }
         let invocation = self.invocation()?;
+        if let Some(key) = self.idempotency_key()? {
+            return self.invoke_once(kind, &key, invocation).await;
+        }
         match kind {
             "RequestResponse" => Ok(answer(self.gateway.invoke.invoke(invocation).await?)),
             "Event" => {
                 self.gateway.invoke.accept(invocation).await?;
-                Ok(reply::plain(StatusCode::ACCEPTED, Bytes::new()))
+                Ok(accepted())
             }
             other => Err(not_among(
                 "invocationType",
@@ -37,6 +45,29 @@ impl Call<'_> {
                 "[Event, RequestResponse, DryRun]",
             )),
         }
+    }
+
+    /// Makes a call that has a key, or answers what the first with this key came to.
+    async fn invoke_once(&self, kind: &str, key: &IdempotencyKey, invocation: Invocation) -> Answer {
+        let once = &self.gateway.engines.once;
+        match kind {
+            "RequestResponse" => Ok(first(once.invoke_once(key, invocation).await?, answer)),
+            "Event" => Ok(first(once.accept_once(key, invocation).await?, |()| accepted())),
+            other => Err(not_among(
+                "invocationType",
+                other,
+                "[Event, RequestResponse, DryRun]",
+            )),
+        }
+    }
+
+    /// The caller's own name for this call, where it has one.
+    pub(super) fn idempotency_key(&self) -> Result<Option<IdempotencyKey>, ApiError> {
+        let text = self.header(IDEMPOTENCY_KEY)?;
+        let key = text.map(str::parse).transpose();
+        key.map_err(|error: NoIdempotencyKey| {
+            ApiError::invalid_parameter(format!("The header {IDEMPOTENCY_KEY} cannot be used: {error}."))
+        })
     }
 
     pub(super) fn invocation_type(&self) -> Result<&str, ApiError> {
@@ -65,11 +96,22 @@ impl Call<'_> {
 
     /// The oldest way to invoke asynchronously; its answer has the status in its body too.
     pub(super) async fn invoke_async(&self) -> Answer {
+        self.refuse_idempotency_key("InvokeAsync")?;
         let mut invocation = Invocation::new(self.target()?, payload(&self.body)?);
         invocation.request_id = self.request_id;
         invocation.trace_id = Some(trace::id(&self.head.headers, self.request_id));
         self.gateway.invoke.accept(invocation).await?;
         Ok(reply::json(StatusCode::ACCEPTED, &serde_json::json!({})))
+    }
+
+    /// Where a key would mean nothing, nobody is to rely on it.
+    pub(super) fn refuse_idempotency_key(&self, operation: &str) -> Result<(), ApiError> {
+        match self.idempotency_key()? {
+            None => Ok(()),
+            Some(_) => Err(ApiError::invalid_parameter(format!(
+                "{operation} does not support {IDEMPOTENCY_KEY}; Invoke does."
+            ))),
+        }
     }
 
     fn header(&self, name: &str) -> Result<Option<&str>, ApiError> {
@@ -103,6 +145,21 @@ impl Call<'_> {
             )),
         }
     }
+}
+
+fn accepted() -> Response<Body> {
+    reply::plain(StatusCode::ACCEPTED, Bytes::new())
+}
+
+/// The answer that all calls with a key have: the first one's, under the first one's request id.
+fn first<T>(first: First<T>, answer: impl FnOnce(T) -> Response<Body>) -> Response<Body> {
+    let mut response = answer(first.answer);
+    reply::name_request(&mut response, first.request_id);
+    if first.is_repeat {
+        let headers = response.headers_mut();
+        headers.insert(IDEMPOTENT_REPEAT, HeaderValue::from_static("true"));
+    }
+    response
 }
 
 /// The event: checked to be JSON without building it; nothing at all counts as `{}`.

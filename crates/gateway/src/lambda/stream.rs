@@ -26,6 +26,7 @@ const REFUSAL_BYTES_MAX: usize = 64 * 1024;
 
 impl Call<'_> {
     pub(super) async fn invoke_with_response_stream(&self) -> Answer {
+        self.refuse_idempotency_key("InvokeWithResponseStream")?;
         let invocation = match self.wanted()? {
             Some(invocation) => invocation,
             None => {

@@ -75,6 +75,8 @@ pub(crate) struct InvokeCall {
     pub(crate) asynchronous: bool,
     /// Version or alias.
     pub(crate) qualifier: Option<String>,
+    /// The caller's own name for it.
+    pub(crate) idempotency_key: Option<String>,
 }
 
 fn function_path(name: &str) -> String {
@@ -217,6 +219,9 @@ impl Client {
         } else {
             call.header("x-amz-log-type", "Tail")
         };
+        if let Some(key) = request.idempotency_key {
+            call = call.header("x-squall-idempotency-key", key);
+        }
         if let Some(qualifier) = request.qualifier {
             call = call.query("Qualifier", qualifier);
         }

@@ -7,10 +7,8 @@ use clap::{Args, Subcommand};
 use http::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use time::OffsetDateTime;
-use time::macros::format_description;
 
-use super::print::{self, Output};
+use super::print::{self, Output, moment};
 use crate::client::{Call, Client, ServerArgs, encode};
 
 const PAGE: &str = "1000";
@@ -169,14 +167,6 @@ fn rows(events: &[Event]) -> String {
         ]
     });
     print::table(&head, &rows.collect::<Vec<_>>())
-}
-
-/// Seconds are enough for people; UTC, as in logs.
-fn moment(ms: i64) -> String {
-    let form = format_description!("[year]-[month]-[day] [hour]:[minute]:[second]");
-    let at = OffsetDateTime::from_unix_timestamp(ms / 1000).ok();
-    at.and_then(|at| at.format(form).ok())
-        .unwrap_or_else(|| ms.to_string())
 }
 
 async fn show(args: OneArgs) -> anyhow::Result<ExitCode> {

@@ -31,6 +31,9 @@ pub(crate) struct InvokeArgs {
     /// Print the last 4 KB of what it wrote.
     #[arg(long, conflicts_with = "asynchronous")]
     logs: bool,
+    /// Make this call once: whoever repeats it with the same key has the first answer.
+    #[arg(long, value_name = "KEY")]
+    idempotency_key: Option<String>,
     /// A version or an alias.
     #[arg(long, value_name = "Q")]
     qualifier: Option<String>,
@@ -45,6 +48,7 @@ pub(super) async fn run(args: InvokeArgs) -> anyhow::Result<ExitCode> {
         payload,
         asynchronous: args.asynchronous,
         qualifier: args.qualifier.clone(),
+        idempotency_key: args.idempotency_key.clone(),
     };
     let answer = client
         .invoke(&args.name, request)
@@ -106,7 +110,9 @@ fn print_accepted(name: &str, answer: &Answer) -> anyhow::Result<()> {
     let request_id = answer.header("x-amzn-requestid").unwrap_or_default();
     print::line(request_id)?;
     if print::is_terminal() {
-        print::dim(&format!("accepted; squall logs {name} --request-id {request_id}"));
+        print::dim(&format!(
+            "accepted for `{name}`; squall result --wait {request_id}"
+        ));
     }
     Ok(())
 }

@@ -7,6 +7,8 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
+use time::OffsetDateTime;
+use time::macros::format_description;
 
 /// How a table is printed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
@@ -125,6 +127,14 @@ pub(crate) fn size(bytes: u64) -> String {
     } else {
         format!("{value:.1} {}", UNITS[unit])
     }
+}
+
+/// Seconds are enough for people; UTC, as in logs.
+pub(crate) fn moment(ms: i64) -> String {
+    let form = format_description!("[year]-[month]-[day] [hour]:[minute]:[second]");
+    let at = OffsetDateTime::from_unix_timestamp(ms / 1000).ok();
+    at.and_then(|at| at.format(form).ok())
+        .unwrap_or_else(|| ms.to_string())
 }
 
 /// A word for `sh`, as it is where that is safe, else in single quotes.
