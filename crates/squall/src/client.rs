@@ -4,6 +4,7 @@
 //! function's own), and the most bytes that an answer may have.
 
 pub(crate) mod lambda;
+pub(crate) mod sqs;
 mod target;
 
 use std::time::{Duration, SystemTime};
@@ -56,6 +57,8 @@ pub(crate) struct Call {
     pub(crate) body: Bytes,
     /// Until the whole answer is here.
     pub(crate) timeout: Option<Duration>,
+    /// The name that its signature is for.
+    pub(crate) service: &'static str,
 }
 
 impl Call {
@@ -67,6 +70,7 @@ impl Call {
             headers: Vec::new(),
             body: Bytes::new(),
             timeout: Some(ANSWER_TIMEOUT),
+            service: SERVICE,
         }
     }
 
@@ -142,7 +146,7 @@ impl Refusal {
         Self {
             status,
             kind: kind
-                .or_else(|| text("__type"))
+                .or_else(|| text("__type").map(|kind| kind.rsplit('#').next().unwrap_or(&kind).to_owned()))
                 .unwrap_or_else(|| format!("HTTP {status}")),
             message: text("Message")
                 .or_else(|| text("message"))
@@ -258,7 +262,7 @@ impl Client {
             access_key_id: target.access_key_id.clone(),
             secret_access_key: target.secret_access_key.clone(),
             region: target.region.clone(),
-            service: SERVICE.to_owned(),
+            service: call.service.to_owned(),
         };
         sigv4::sign(&signer, SystemTime::now(), &mut head, &call.body).with_context(attempted)?;
         Ok(Request::from_parts(head, Full::new(call.body.clone())))
@@ -308,6 +312,11 @@ mod tests {
             Some("TooManyRequestsException:http://internal"),
             r#"{"message":"Rate Exceeded."}"#,
             "Rate Exceeded. (TooManyRequestsException)",
+        );
+        check(
+            None,
+            r#"{"__type":"com.amazonaws.sqs#QueueDoesNotExist","message":"The specified queue does not exist."}"#,
+            "The specified queue does not exist. (QueueDoesNotExist)",
         );
         check(None, "<html>", "<html> (HTTP 400 Bad Request)");
     }

@@ -11,6 +11,7 @@ mod keys;
 mod logs;
 mod ls;
 pub(crate) mod print;
+mod queue;
 mod result;
 mod rm;
 mod state;
@@ -69,6 +70,10 @@ Examples:
   squall events show 8f5a3b1e-6c0e-4ac1-9a43-0d1f1f7a2b11
   squall events redrive --all --function hello")]
     Events(events::EventsArgs),
+
+    /// Look after queues: make them, send to them, receive from them.
+    #[command(after_help = queue::EXAMPLES)]
+    Queue(Box<queue::QueueArgs>),
 
     /// Print what an asynchronous invocation answered.
     #[command(after_help = "\
@@ -138,6 +143,7 @@ pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Invoke(args) => block_on(invoke::run(args)),
         Command::Logs(args) => block_on(logs::run(args)),
         Command::Events(args) => block_on(events::run(args)),
+        Command::Queue(args) => block_on(queue::run(*args)),
         Command::Result(args) => block_on(result::result(args)),
         Command::Explain(args) => block_on(result::explain(args)),
         Command::Ls(args) => block_on(ls::run(args)),
