@@ -13,7 +13,8 @@ NAMES = ("json", "bytes", "pickle", "ndarray")
 _HEADER_ALIGN = 64
 _SCALARS = frozenset((str, int, float, bool, type(None)))
 _dumps = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
-_loads = json.loads
+# Without the search of `json.loads` for the encoding: ours is UTF-8.
+_loads = json.JSONDecoder().decode
 
 _host = sys.modules.get("squall_host")
 if _host is not None:
@@ -51,7 +52,7 @@ def encode(value):
 def decode(encoding, content, kept=None):
     """The value. `kept` is where the value of a mapped file may stay for the next time."""
     if encoding == JSON:
-        return _loads(content if type(content) is bytes else bytes(content))
+        return _loads(str(content, "utf-8"))
     if encoding == NDARRAY:
         if kept is None:
             return _array(content)
@@ -101,6 +102,6 @@ def _array(content):
 
     view = memoryview(content)
     end = bytes(view[:4096]).index(b"\n") + 1
-    head = _loads(bytes(view[:end]))
+    head = _loads(str(view[:end], "utf-8"))
     array = numpy.frombuffer(content, dtype=numpy.dtype(head["dtype"]), offset=end)
     return array.reshape(head["shape"])

@@ -6,17 +6,27 @@ import sys
 import time
 
 
+# What is the same for every event of an instance, read once: it shows in the time of a warm call.
+_fixed = {}
+
+
+def _read_fixed():
+    environ = os.environ
+    _fixed["log_group_name"] = environ.get("AWS_LAMBDA_LOG_GROUP_NAME")
+    _fixed["log_stream_name"] = environ.get("AWS_LAMBDA_LOG_STREAM_NAME")
+    _fixed["function_name"] = environ.get("AWS_LAMBDA_FUNCTION_NAME")
+    _fixed["memory_limit_in_mb"] = environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE")
+    _fixed["function_version"] = environ.get("AWS_LAMBDA_FUNCTION_VERSION")
+
+
 class LambdaContext:
     """What Lambda calls the context; the names are Lambda's."""
 
     def __init__(self, request_id, client_context, deadline_ms, invoked_function_arn, tenant_id=None):
-        environ = os.environ
+        if not _fixed:
+            _read_fixed()
         self.aws_request_id = request_id
-        self.log_group_name = environ.get("AWS_LAMBDA_LOG_GROUP_NAME")
-        self.log_stream_name = environ.get("AWS_LAMBDA_LOG_STREAM_NAME")
-        self.function_name = environ.get("AWS_LAMBDA_FUNCTION_NAME")
-        self.memory_limit_in_mb = environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE")
-        self.function_version = environ.get("AWS_LAMBDA_FUNCTION_VERSION")
+        self.__dict__.update(_fixed)
         self.invoked_function_arn = invoked_function_arn
         self.tenant_id = tenant_id
         self.client_context = _filled(ClientContext, client_context)
