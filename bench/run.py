@@ -20,8 +20,12 @@ sys.path[:0] = [str(ROOT / "bench"), str(ROOT / "tests" / "e2e")]
 
 import cold  # noqa: E402
 import composition  # noqa: E402
+import gossip  # noqa: E402
 import idle  # noqa: E402
+import locality  # noqa: E402
 import measure  # noqa: E402
+import retwis  # noqa: E402
+import state  # noqa: E402
 import warm  # noqa: E402
 import wasm  # noqa: E402
 import wasm_many  # noqa: E402
@@ -29,8 +33,8 @@ import wasm_start  # noqa: E402
 from squall_server import Server, binary  # noqa: E402
 
 QUESTIONS = {"warm": warm, "cold": cold, "idle": idle, "wasm": wasm, "wasm-start": wasm_start, "wasm-many": wasm_many,
-             "composition": composition}
-OWN_SERVERS = {"idle", "wasm-many"}
+             "composition": composition, "state": state, "locality": locality, "gossip": gossip, "retwis": retwis}
+OWN_SERVERS = {"idle", "wasm-many", "retwis"}
 
 
 def main():
