@@ -2,6 +2,7 @@
 //!
 //! [`Store`] is one trait with several implementations: [`Embedded`] on disk, [`Memory`] for tests,
 //! and later a cluster. All of them pass [`contract`]'s one suite.
+//! [`once::Once`] makes writes that are repeated happen once.
 //! [`logs::LogStore`] keeps what functions write, on any store, with limits.
 
 mod batch;
@@ -10,6 +11,7 @@ mod embedded;
 mod error;
 pub mod logs;
 mod memory;
+pub mod once;
 
 pub use batch::{
     BATCH_BYTES_MAX, BATCH_OPS_MAX, Batch, Committed, Durability, Entry, Expect, KEY_BYTES_MAX, Op, Scan,
