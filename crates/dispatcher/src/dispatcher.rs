@@ -12,7 +12,7 @@ use squall_runtime::{Hosts, Runtime};
 use squall_store::logs::LogStore;
 use squall_store::{Op, Store};
 use squall_types::{
-    Body, Deliver, Encoding, FunctionRef, Invocation, Invoke, InvokeError, Outcome, Streamed,
+    Body, Deliver, Encoding, FunctionRef, Invocation, Invoke, InvokeError, Outcome, RequestId, Streamed,
 };
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, broadcast};
@@ -290,7 +290,7 @@ impl Invoke for Dispatcher {
     }
 
     async fn accept(&self, invocation: Invocation) -> Result<(), InvokeError> {
-        self.accept_with(invocation, Vec::new()).await
+        self.accept_with(invocation, Vec::new(), None).await
     }
 
     async fn dry_run(&self, target: &FunctionRef) -> Result<(), InvokeError> {
@@ -307,11 +307,13 @@ impl Dispatcher {
         check_size(invocation, self.inner.config.payload_bytes_max)
     }
 
-    /// Takes an event, and writes something beside it in the same batch.
+    /// Takes an event, and writes something beside it in the same batch. With `once`, the id of the delivery that it
+    /// came by, only if it has not come by it before.
     pub(crate) async fn accept_with(
         &self,
         invocation: Invocation,
         beside: Vec<Op>,
+        once: Option<RequestId>,
     ) -> Result<(), InvokeError> {
         check_size(&invocation, self.inner.config.async_payload_bytes_max)?;
         if invocation.encoding != Encoding::Json {
@@ -325,7 +327,7 @@ impl Dispatcher {
         let age_max = self.inner.event_age_max(&invocation.target);
         // Not to be cut in two: an event that was written must be noted, or it would wait for the next start.
         let inner = self.inner.clone();
-        self.detached(async move { inner.queue.accept(invocation, age_max, beside).await })
+        self.detached(async move { inner.queue.accept(invocation, age_max, beside, once).await })
             .await
     }
 }

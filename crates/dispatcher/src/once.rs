@@ -257,7 +257,7 @@ async fn accept_once(
         .kept
         .put(id, seal(FORMAT, &stored, 0), SystemTime::now());
     let beside = std::mem::take(&mut put.ops);
-    dispatcher.accept_with(invocation, beside).await?;
+    dispatcher.accept_with(invocation, beside, None).await?;
     inner.once.kept.noted(&put);
     drop(turn);
     Ok(First {

@@ -15,8 +15,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use squall_store::{Batch, Op, Scan, Space, Store, StoreError};
-use squall_types::{FunctionName, FunctionRef, Invocation, InvokeError, ThrottleReason};
+use squall_store::once::{Once, OnceConfig, Taken};
+use squall_store::{Batch, Committed, Op, Scan, Space, Store, StoreError};
+use squall_types::{FunctionName, FunctionRef, Invocation, InvokeError, RequestId, ThrottleReason};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
@@ -32,6 +33,8 @@ use crate::stats::Stats;
 pub(crate) use attempt::{forget, read};
 pub(crate) use ending::{discard, expire};
 
+/// Names the queue among those that take deliveries once.
+const RECEIVER: &str = "functions";
 /// Where accepted events are.
 pub(crate) const EVENTS: Space = Space("events");
 /// Records that are read at once when the queue is opened; each may carry a payload of a mebibyte.
@@ -44,6 +47,8 @@ const NOTHING_DUE: Duration = Duration::from_secs(3600);
 /// The queue of accepted events.
 pub(crate) struct Queue {
     store: Arc<dyn Store>,
+    /// Deliveries that were taken: their senders may repeat them.
+    delivered: Once,
     index: Mutex<Index>,
     /// Those on their way.
     places: Mutex<Places>,
@@ -70,6 +75,7 @@ impl Queue {
             running_max,
         };
         let queue = Self {
+            delivered: Once::open(store.clone(), RECEIVER, OnceConfig::default()).await?,
             store,
             index: Mutex::new(Index::new(bounds)),
             places: Mutex::default(),
@@ -111,11 +117,14 @@ impl Queue {
 
     /// Writes the event, and in the same batch what is to be `beside` it. When this returns `Ok`, both survive power
     /// loss. To be polled to its end.
+    ///
+    /// `once` names the delivery that it came by, which its sender may repeat: only the first is written.
     pub(crate) async fn accept(
         &self,
         invocation: Invocation,
         age_max: Duration,
         beside: Vec<Op>,
+        once: Option<RequestId>,
     ) -> Result<(), InvokeError> {
         let event = Event::new(invocation, SystemTime::now());
         let name = &event.target.name;
@@ -124,8 +133,20 @@ impl Queue {
         }
         let mut batch = Batch::durable().append(EVENTS, record::PREFIX, event.encode());
         batch.ops.extend(beside);
-        match self.commit_append(batch).await {
-            Ok(sequence) => {
+        let written = match once {
+            None => self.commit_append(batch).await.map(Some),
+            Some(id) => match self.delivered.commit(batch, id.0.as_bytes()).await {
+                Ok(Taken::Now(committed)) => appended(&committed).map(Some),
+                Ok(Taken::Before) => Ok(None),
+                Err(error) => Err(error),
+            },
+        };
+        match written {
+            Ok(None) => {
+                self.index().release(name);
+                Ok(())
+            }
+            Ok(Some(sequence)) => {
                 self.insert(sequence, &event, age_max);
                 self.wake();
                 Ok(())
@@ -142,13 +163,7 @@ impl Queue {
 
     /// Commits a batch whose first operation appends an event, and gives the event's sequence number.
     pub(crate) async fn commit_append(&self, batch: Batch) -> Result<u64, StoreError> {
-        let committed = self.store.commit(batch).await?;
-        let key = committed.appended.first();
-        let key = key.map(|key| record::sequence(record::PREFIX, key));
-        match key {
-            Some(Ok(sequence)) => Ok(sequence),
-            _ => Err(StoreError::Corrupt("an append did not give its key".to_owned())),
-        }
+        appended(&self.store.commit(batch).await?)
     }
 
     /// Runs no more events; they stay in the store.
@@ -210,6 +225,15 @@ impl Queue {
     pub(crate) fn index(&self) -> MutexGuard<'_, Index> {
         // A panic under this lock is a bug in counting; events are in the store whatever the index says.
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The sequence number of the event that a batch's first operation appended.
+fn appended(committed: &Committed) -> Result<u64, StoreError> {
+    let key = committed.appended.first();
+    match key.map(|key| record::sequence(record::PREFIX, key)) {
+        Some(Ok(sequence)) => Ok(sequence),
+        _ => Err(StoreError::Corrupt("an append did not give its key".to_owned())),
     }
 }
 

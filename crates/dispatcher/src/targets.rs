@@ -4,7 +4,7 @@ use std::sync::{Arc, Weak};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use squall_types::{Deliver, DeliverError, Delivery, FunctionRef, Invocation, Invoke, InvokeError};
+use squall_types::{Deliver, DeliverError, Delivery, FunctionRef, Invocation, InvokeError};
 
 use crate::dispatcher::{Dispatcher, Inner};
 
@@ -44,7 +44,11 @@ impl Deliver for FunctionTargets {
             let context = serde_json::json!({ "custom": message.attributes });
             invocation.client_context = Some(Bytes::from(context.to_string()));
         }
-        let accepted = self.dispatcher()?.accept(invocation).await;
+        // A sender that crashed before it knew sends again: the event must not run for that.
+        let accepted = self
+            .dispatcher()?
+            .accept_with(invocation, Vec::new(), message.id)
+            .await;
         accepted.map_err(refusal(arn))
     }
 }

@@ -325,3 +325,37 @@ async fn an_event_that_cannot_be_given_up_for_lack_of_disk_is_given_up_later() {
     assert_eq!(failed(&world).await.len(), 1);
     assert_eq!(world.stats("f").queued_events, 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_delivery_that_is_repeated_runs_its_function_once_also_after_a_crash() {
+    let world = world(Script::act(Act::Hang)).await;
+    let message = || Delivery {
+        body: "{}".into(),
+        ..Delivery::default()
+    };
+    let delivered = Delivery {
+        id: Some(RequestId::random()),
+        ..message()
+    };
+    let arn = "arn:aws:lambda:us-east-1:000000000000:function:f";
+    let targets = world.dispatcher.function_targets();
+    targets.deliver(arn, delivered.clone()).await.unwrap();
+    targets.deliver(arn, delivered.clone()).await.unwrap();
+    assert_eq!(world.stats("f").queued_events, 1);
+    let (functions, store) = world.crash();
+    let world = open(DispatcherConfig::default(), functions, store).await;
+    world.put("f", Script::act(Act::Echo(TENTH)), None);
+    let targets = world.dispatcher.function_targets();
+    targets.deliver(arn, delivered.clone()).await.unwrap();
+    pass(MINUTE).await;
+    targets.deliver(arn, delivered.clone()).await.unwrap();
+    pass(MINUTE).await;
+    let attempts = world.ledger.attempts.lock().unwrap().clone();
+    assert_eq!(attempts.len(), 1);
+    assert_eq!(attempts[0].0, delivered.id.unwrap().to_string());
+    // One without an id is another each time.
+    targets.deliver(arn, message()).await.unwrap();
+    targets.deliver(arn, message()).await.unwrap();
+    pass(MINUTE).await;
+    assert_eq!(world.ledger.invoked(), 3);
+}
