@@ -17,6 +17,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use squall_store::once::{Once, OnceConfig};
 use squall_store::{Batch, Scan, Store, StoreError};
 use squall_types::Home;
 
@@ -106,6 +107,8 @@ struct Inner {
     outbox: Outbox,
     clock: Clock,
     config: BusesConfig,
+    /// Deliveries that were taken: their senders may repeat them.
+    delivered: Once,
     buses: RwLock<BTreeMap<String, Held>>,
     /// One change at a time: what is checked still holds when it is written.
     writing: tokio::sync::Mutex<()>,
@@ -161,6 +164,7 @@ impl Buses {
         }
         let buses = Self {
             inner: Arc::new(Inner {
+                delivered: Once::open(store.clone(), "buses", OnceConfig::default()).await?,
                 store,
                 outbox,
                 clock,

@@ -10,6 +10,7 @@ mod parcel;
 mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -65,6 +66,7 @@ struct Inner {
     wake: Notify,
     /// There may be room again.
     room: Notify,
+    is_draining: AtomicBool,
 }
 
 #[derive(Default)]
@@ -116,6 +118,7 @@ impl Outbox {
             index: Mutex::new(index),
             wake: Notify::new(),
             room: Notify::new(),
+            is_draining: AtomicBool::new(false),
         };
         Ok(Self {
             inner: Arc::new(inner),
@@ -153,9 +156,29 @@ impl Outbox {
         })
     }
 
-    /// Waits until parcels have left a full outbox.
-    pub async fn room(&self) {
-        self.inner.room.notified().await;
+    /// Places for so many parcels, as soon as there are. One that wants more than there can be gets them when the
+    /// outbox is empty: else it would wait for ever.
+    pub async fn wait_for_room(&self, places: usize) -> Room {
+        let mut has_complained = false;
+        loop {
+            let freed = self.inner.room.notified();
+            tokio::pin!(freed);
+            // Before it looks: what is freed between the look and the wait must wake it.
+            freed.as_mut().enable();
+            if let Some(room) = self.reserve(places.min(self.inner.config.parcels_max)) {
+                return room;
+            }
+            if !has_complained {
+                tracing::warn!("schedules wait: too many messages are on their way");
+                has_complained = true;
+            }
+            freed.await;
+        }
+    }
+
+    /// Begins no more attempts. What fails from now on fails with the server, and does not count.
+    pub fn drain(&self) {
+        self.inner.is_draining.store(true, Ordering::Relaxed);
     }
 
     /// Adds the parcels to a batch.
@@ -168,8 +191,12 @@ impl Outbox {
 
     /// Takes over parcels that were written: `keys` are those that the batch's appends were given.
     pub fn posted(&self, mut room: Room, keys: Vec<Bytes>) {
+        let more = keys.len().saturating_sub(room.places);
         room.places = room.places.saturating_sub(keys.len());
-        self.index().ready.extend(keys);
+        let mut index = self.index();
+        index.total += more;
+        index.ready.extend(keys);
+        drop(index);
         self.inner.wake.notify_one();
     }
 
@@ -193,7 +220,10 @@ impl Outbox {
                 attempts.spawn(attempt::attempt(self.clone(), deliver, key));
             }
             let due = self.index().delayed.first_key_value().map(|((due, _), ())| *due);
-            let due = due.unwrap_or_else(|| Instant::now() + NOTHING_DUE);
+            let is_draining = self.inner.is_draining.load(Ordering::Relaxed);
+            let due = due
+                .filter(|_| !is_draining)
+                .unwrap_or_else(|| Instant::now() + NOTHING_DUE);
             let has_place = attempts.len() < self.inner.config.attempts_max;
             tokio::select! {
                 () = shutdown.cancelled() => break,
@@ -207,6 +237,9 @@ impl Outbox {
 
     fn next(&self) -> Option<(Bytes, Arc<dyn Deliver>)> {
         let deliver = self.inner.deliver.get()?;
+        if self.inner.is_draining.load(Ordering::Relaxed) {
+            return None;
+        }
         let mut index = self.index();
         let now = Instant::now();
         while let Some(entry) = index.delayed.first_entry()

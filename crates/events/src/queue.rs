@@ -32,6 +32,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
+use squall_store::once::{Once, OnceConfig};
 use squall_store::{Batch, Entry, Scan, Space, Store, StoreError};
 use squall_types::Home;
 use tokio::sync::Notify;
@@ -109,6 +110,8 @@ struct Inner {
     tasks: TaskTracker,
     moves: MoveTasks,
     stop: CancellationToken,
+    /// Deliveries that were taken: their senders may repeat them.
+    delivered: Once,
 }
 
 /// One queue.
@@ -133,6 +136,7 @@ impl Queues {
     /// [`QueueError::Store`] when the store fails or holds something damaged.
     pub async fn open(store: Arc<dyn Store>, config: QueueConfig) -> Result<Self, QueueError> {
         let inner = Inner {
+            delivered: Once::open(store.clone(), "queues", OnceConfig::default()).await?,
             config,
             store,
             clock: Clock::start(),

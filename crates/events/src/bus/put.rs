@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use squall_store::Batch;
+use squall_store::once::Taken;
 use squall_types::RequestId;
 
 use super::input::{self, Sent};
@@ -27,24 +28,30 @@ impl Buses {
         for ((bus, event), id) in events.iter().zip(&ids) {
             parcels.extend(self.route(bus, event, *id, 0)?);
         }
-        self.post(&parcels).await?;
+        self.post(&parcels, None).await?;
         Ok(ids)
     }
 
+    /// Takes an event that was delivered, once however often it is delivered.
     pub(super) async fn put_one(&self, bus: &str, event: &NewEvent, id: RequestId, hops: u32) -> Result<()> {
         let parcels = self.route(bus, event, id, hops)?;
-        self.post(&parcels).await
+        self.post(&parcels, Some(id)).await
     }
 
-    async fn post(&self, parcels: &[Parcel]) -> Result<()> {
+    async fn post(&self, parcels: &[Parcel], once: Option<RequestId>) -> Result<()> {
         if parcels.is_empty() {
             return Ok(());
         }
         let outbox = &self.inner.outbox;
         let room = outbox.reserve(parcels.len()).ok_or(BusError::Full)?;
         let batch = Outbox::write(Batch::durable(), parcels);
-        let committed = self.inner.store.commit(batch).await?;
-        outbox.posted(room, committed.appended);
+        let taken = match once {
+            None => Taken::Now(self.inner.store.commit(batch).await?),
+            Some(id) => self.inner.delivered.commit(batch, id.0.as_bytes()).await?,
+        };
+        if let Taken::Now(committed) = taken {
+            outbox.posted(room, committed.appended);
+        }
         Ok(())
     }
 

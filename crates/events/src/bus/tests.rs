@@ -215,3 +215,24 @@ async fn buses_that_feed_each_other_end_it() {
         Err(DeliverError::NotFound(_))
     ));
 }
+
+#[tokio::test]
+async fn an_event_that_is_delivered_again_is_not_sent_again() {
+    let host = host(Arc::new(Memory::new())).await;
+    host.put_rule("r", Some(r#"{"source":["s"]}"#), None)
+        .await
+        .expect("a rule");
+    let refused = host.buses.put_targets(DEFAULT_BUS, "r", vec![target("1")]).await;
+    assert_eq!(refused.expect("targets").len(), 0);
+    let arn = Bus::arn(host.buses.home(), DEFAULT_BUS);
+    let id = squall_types::RequestId::random();
+    for _ in 0..2 {
+        let message = Delivery {
+            body: r#"{"source": "s", "detail-type": "t", "detail": {}}"#.into(),
+            id: Some(id),
+            ..Delivery::default()
+        };
+        assert_eq!(host.buses.deliver(&arn, message).await, Ok(()));
+    }
+    assert_eq!(host.parcels().await.len(), 1);
+}

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -60,7 +61,7 @@ async fn try_once(outbox: &Outbox, deliver: &dyn Deliver, key: &Bytes) -> Next {
         }
     };
     if parcel.given_up.is_some() {
-        return bury(deliver, parcel).await;
+        return bury(outbox, deliver, parcel).await;
     }
     let message = Delivery {
         body: parcel.body(),
@@ -71,6 +72,9 @@ async fn try_once(outbox: &Outbox, deliver: &dyn Deliver, key: &Bytes) -> Next {
         tracing::debug!(id = %parcel.id, target = parcel.target, "delivered");
         return Next::Done;
     };
+    if outbox.inner.is_draining.load(Ordering::Relaxed) {
+        return Next::Later(BACKOFF_MAX, None);
+    }
     failed(outbox.inner.clock.now_ms(), parcel, &error)
 }
 
@@ -125,7 +129,7 @@ fn failed(now_ms: i64, mut parcel: Parcel, error: &DeliverError) -> Next {
 }
 
 /// Hands a parcel that was given up to its dead-letter queue.
-async fn bury(deliver: &dyn Deliver, mut parcel: Parcel) -> Next {
+async fn bury(outbox: &Outbox, deliver: &dyn Deliver, mut parcel: Parcel) -> Next {
     let Some(queue) = parcel.dead_letter.clone() else {
         return Next::Done;
     };
@@ -137,6 +141,9 @@ async fn bury(deliver: &dyn Deliver, mut parcel: Parcel) -> Next {
     let Err(error) = deliver.deliver(&queue, message).await else {
         return Next::Done;
     };
+    if outbox.inner.is_draining.load(Ordering::Relaxed) {
+        return Next::Later(BACKOFF_MAX, None);
+    }
     parcel.failures += 1;
     if !error.is_retryable() || parcel.failures > DEAD_LETTER_ATTEMPTS_MAX {
         tracing::warn!(

@@ -138,3 +138,69 @@ async fn a_full_outbox_has_no_room_until_some_is_given_back() {
     drop(room);
     assert!(outbox.reserve(3).is_some());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_waits_for_room_gets_it_however_the_wait_and_the_giving_back_meet() {
+    let store: Arc<dyn Store> = Arc::new(Memory::new());
+    let config = OutboxConfig {
+        parcels_max: 1,
+        ..OutboxConfig::default()
+    };
+    let outbox = Outbox::open(store, Clock::new(|| 0), config)
+        .await
+        .expect("an outbox");
+    let mut turns = JoinSet::new();
+    for _ in 0..2 {
+        let outbox = outbox.clone();
+        turns.spawn(async move {
+            for turn in 0..2000 {
+                // Also one that wants more than there is has its turn.
+                drop(outbox.wait_for_room(1 + turn % 2).await);
+            }
+        });
+    }
+    // A wake-up that is lost leaves both waiting: then this never ends.
+    assert_eq!(turns.join_all().await.len(), 2);
+    assert!(outbox.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_fails_with_the_server_is_not_counted_and_goes_at_the_next_start() {
+    let store: Arc<dyn Store> = Arc::new(Memory::new());
+    let open = || Outbox::open(store.clone(), Clock::new(|| 0), OutboxConfig::default());
+    let outbox = open().await.expect("an outbox");
+    let room = outbox.reserve(1).expect("room");
+    let once = Parcel {
+        dead_letter: None,
+        ..parcel(0)
+    };
+    let batch = Outbox::write(Batch::durable(), &[once]);
+    let committed = store.commit(batch).await.expect("written");
+    outbox.posted(room, committed.appended);
+    outbox.connect(Arc::new(Ending(outbox.clone())));
+    let shutdown = CancellationToken::new();
+    let running = tokio::spawn(outbox.clone().run(shutdown.clone()));
+    while !outbox.inner.is_draining.load(Ordering::Relaxed) {
+        tokio::task::yield_now().await;
+    }
+    shutdown.cancel();
+    running.await.expect("no panic");
+    assert_eq!(open().await.expect("an outbox").len(), 1);
+}
+
+/// The server ends while it delivers.
+struct Ending(Outbox);
+
+#[async_trait]
+impl Deliver for Ending {
+    fn check(&self, _: &str) -> Result<(), DeliverError> {
+        Ok(())
+    }
+
+    async fn deliver(&self, _: &str, _: Delivery) -> Result<(), DeliverError> {
+        self.0.drain();
+        Err(DeliverError::Unavailable(
+            "the server is shutting down".to_owned(),
+        ))
+    }
+}

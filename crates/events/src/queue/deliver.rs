@@ -29,6 +29,7 @@ impl Deliver for Queues {
             .ok_or_else(|| DeliverError::NotFound(arn.to_owned()))?;
         let body = String::from_utf8(message.body.to_vec())
             .map_err(|_| DeliverError::Refused("its body is not text".to_owned()))?;
+        let id = message.id;
         let attributes = message.attributes.into_iter().map(|(name, text)| {
             let attribute = MessageAttribute {
                 data_type: "String".to_owned(),
@@ -41,8 +42,9 @@ impl Deliver for Queues {
             attributes: attributes.collect(),
             ..NewMessage::default()
         };
-        match self.send(name, message, SENDER).await {
-            Ok(_) => Ok(()),
+        // A sender that crashed before it knew sends again: there must not be two messages for that.
+        match self.send_once(name, message, SENDER, id).await {
+            Ok(()) => Ok(()),
             Err(QueueError::NoSuchQueue) => Err(DeliverError::NotFound(arn.to_owned())),
             Err(error @ (QueueError::Store(_) | QueueError::OverLimit(_))) => {
                 Err(DeliverError::Unavailable(error.to_string()))

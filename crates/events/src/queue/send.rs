@@ -5,6 +5,8 @@ use std::sync::atomic::Ordering;
 
 use sha2::{Digest, Sha256};
 use squall_store::Batch;
+use squall_store::once::Taken;
+use squall_types::RequestId;
 use uuid::Uuid;
 
 use super::message::{AttributeValue, Content, NewMessage};
@@ -63,12 +65,37 @@ impl Queues {
         messages: Vec<NewMessage>,
         sender: &str,
     ) -> Result<Vec<Result<Sent, QueueError>>, QueueError> {
+        self.send_in_a_task(queue, messages, sender, None).await
+    }
+
+    /// Sends a message that was delivered. With `once`, the delivery's id, only if it was not before.
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    pub(super) async fn send_once(
+        &self,
+        queue: &str,
+        message: NewMessage,
+        sender: &str,
+        once: Option<RequestId>,
+    ) -> Result<(), QueueError> {
+        let mut sent = self.send_in_a_task(queue, vec![message], sender, once).await?;
+        sent.pop().expect("one answer per message").map(drop)
+    }
+
+    async fn send_in_a_task(
+        &self,
+        queue: &str,
+        messages: Vec<NewMessage>,
+        sender: &str,
+        once: Option<RequestId>,
+    ) -> Result<Vec<Result<Sent, QueueError>>, QueueError> {
         let queue = self.find(queue)?;
         let (queues, sender) = (self.clone(), sender.to_owned());
         let sending = self
             .0
             .tasks
-            .spawn(async move { queues.send_now(&queue, messages, &sender).await });
+            .spawn(async move { queues.send_now(&queue, messages, &sender, once).await });
         sending.await.unwrap_or_else(|error| {
             Err(QueueError::Store(squall_store::StoreError::Io {
                 attempted: "write a message",
@@ -82,6 +109,7 @@ impl Queues {
         queue: &Arc<Queue>,
         messages: Vec<NewMessage>,
         sender: &str,
+        once: Option<RequestId>,
     ) -> Result<Vec<Result<Sent, QueueError>>, QueueError> {
         let attributes = queue.attributes();
         let mut answers = Vec::with_capacity(messages.len());
@@ -94,7 +122,7 @@ impl Queues {
             answers.push(answer);
         }
         if !drafts.is_empty() {
-            self.0.write(queue, drafts).await?;
+            self.0.write(queue, drafts, once).await?;
         }
         Ok(answers)
     }
@@ -124,7 +152,7 @@ impl Queues {
                         }
                         // Who holds what another waits for would wait for ever.
                         if !drafts.is_empty() {
-                            self.0.write(queue, std::mem::take(drafts)).await?;
+                            self.0.write(queue, std::mem::take(drafts), None).await?;
                         }
                         sent.await;
                     }
@@ -200,8 +228,14 @@ impl Inner {
         }
     }
 
-    /// Writes all drafts together, and puts them where they can be received.
-    async fn write(&self, queue: &Queue, drafts: Vec<Draft>) -> Result<(), QueueError> {
+    /// Writes all drafts together, and puts them where they can be received. With `once`, only if no drafts were
+    /// written by this id before.
+    async fn write(
+        &self,
+        queue: &Queue,
+        drafts: Vec<Draft>,
+        once: Option<RequestId>,
+    ) -> Result<(), QueueError> {
         let mut batch = Batch::durable();
         let expires_ms = self.clock.wall_ms() + SEEN_MS;
         for draft in &drafts {
@@ -214,16 +248,19 @@ impl Inner {
                 batch = batch.put(record::SEEN, record::seen_key(queue.id, name), seen);
             }
         }
-        let committed = self.store.commit(batch).await;
+        let committed = match once {
+            None => self.store.commit(batch).await.map(Taken::Now),
+            Some(id) => self.delivered.commit(batch, id.0.as_bytes()).await,
+        };
         let now = self.clock.now_ms();
         let mut shelf = queue.shelf();
         for draft in &drafts {
             match &committed {
-                Ok(_) if draft.place.visible_ms > now => {
+                Ok(Taken::Now(_)) if draft.place.visible_ms > now => {
                     shelf.set(draft.sequence, State::Delayed(draft.place.visible_ms));
                 }
-                Ok(_) => shelf.set(draft.sequence, State::Ready),
-                Err(_) => {
+                Ok(Taken::Now(_)) => shelf.set(draft.sequence, State::Ready),
+                Ok(Taken::Before) | Err(_) => {
                     shelf.remove(draft.sequence);
                     self.messages.fetch_sub(1, Ordering::Relaxed);
                 }
@@ -234,8 +271,8 @@ impl Inner {
         for draft in &drafts {
             if let Some(name) = &draft.seen_as {
                 match &committed {
-                    Ok(_) => seen.insert(name.clone(), Some(draft.seen(expires_ms))),
-                    Err(_) => seen.remove(name),
+                    Ok(Taken::Now(_)) => seen.insert(name.clone(), Some(draft.seen(expires_ms))),
+                    Ok(Taken::Before) | Err(_) => seen.remove(name),
                 };
             }
         }

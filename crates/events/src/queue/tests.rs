@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use squall_store::{Memory, Store};
-use squall_types::Home;
+use squall_types::{Deliver, Delivery, Home, RequestId};
 
 use super::{NewMessage, QueueConfig, QueueError, Queues, Receive, Received, record};
 
@@ -357,4 +357,32 @@ fn unhex(text: &str) -> Vec<u8> {
     digits
         .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).expect("ASCII"), 16).expect("hexadecimal"))
         .collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_delivery_that_is_repeated_is_one_message_also_after_a_restart() {
+    let (store, queues) = with_queue("q", &[]).await;
+    let id = RequestId::random();
+    let delivery = || Delivery {
+        body: "a".into(),
+        id: Some(id),
+        ..Delivery::default()
+    };
+    let arn = "arn:aws:sqs:us-east-1:000000000000:q";
+    queues.deliver(arn, delivery()).await.expect("taken");
+    queues.deliver(arn, delivery()).await.expect("it is there");
+    let queues = open(&store).await;
+    queues.deliver(arn, delivery()).await.expect("it is there");
+    assert_eq!(bodies(&receive(&queues, "q", 10).await), ["a"]);
+    queues
+        .deliver(
+            arn,
+            Delivery {
+                id: None,
+                ..delivery()
+            },
+        )
+        .await
+        .expect("taken");
+    assert_eq!(receive(&queues, "q", 10).await.len(), 1);
 }

@@ -99,13 +99,7 @@ impl Schedules {
             .iter_mut()
             .flat_map(|firing| std::mem::take(&mut firing.parcels))
             .collect();
-        let room = loop {
-            if let Some(room) = self.inner.outbox.reserve(parcels.len()) {
-                break room;
-            }
-            tracing::warn!("schedules wait: too many messages are on their way");
-            self.inner.outbox.room().await;
-        };
+        let room = self.inner.outbox.wait_for_room(parcels.len()).await;
         let mut batch = Batch::durable();
         for firing in &firings {
             let key = firing.key.bytes();
