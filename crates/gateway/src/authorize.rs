@@ -63,6 +63,32 @@ impl Authentic {
     /// # Errors
     /// AWS's AccessDeniedException, which names the caller, the action and the resource.
     pub(crate) fn authorize(self, gateway: &Gateway, asked: &Asked<'_>) -> Result<Bytes, ApiError> {
+        self.permit(gateway, asked)?;
+        Ok(self.body)
+    }
+
+    /// Whether the caller may have messages sent to what it names as a target. Who sets a schedule on a function calls
+    /// that function in the end: AWS asks for a role to be passed there, and here are none.
+    ///
+    /// # Errors
+    /// AWS's AccessDeniedException.
+    pub(crate) fn permit_target(&self, gateway: &Gateway, arn: &str) -> Result<(), ApiError> {
+        let home = &gateway.config.home;
+        let asked = match arn.split(':').nth(2) {
+            Some("lambda") => Asked::on_function("lambda:InvokeFunction", home, arn, None),
+            Some("sqs") => Asked::on("sqs:SendMessage", arn),
+            Some("events") => Asked::on("events:PutEvents", arn),
+            // Nothing is delivered to others: the operation says so.
+            _ => return Ok(()),
+        };
+        self.permit(gateway, &asked)
+    }
+
+    /// Whether the caller may do something, of several things that it asks for.
+    ///
+    /// # Errors
+    /// AWS's AccessDeniedException.
+    pub(crate) fn permit(&self, gateway: &Gateway, asked: &Asked<'_>) -> Result<(), ApiError> {
         let request = Request {
             action: &asked.action,
             resource: &asked.resource,
@@ -76,7 +102,7 @@ impl Authentic {
         self.caller
             .may(request, policy.as_ref())
             .inspect_err(|denial| tracing::info!(%denial, key = self.access_key_id, "denied a request"))?;
-        Ok(self.body)
+        Ok(())
     }
 
     /// The body before it is known what is asked: for protocols that say so in the body alone.

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use http::{Request, Response, header};
 use hyper::body::Incoming;
 use squall_access::Keys;
+use squall_events::bus::Buses;
 use squall_events::mapping::Mappings;
 use squall_events::queue::Queues;
+use squall_events::schedule::Schedules;
 use squall_registry::Registry;
 use squall_state::State;
 use squall_store::logs::LogStore;
@@ -19,7 +21,7 @@ use crate::body::Room;
 use crate::reply::Body;
 use crate::service::{self, Service};
 use crate::sigv4::{Signer, Verifier};
-use crate::{lambda, native, sqs, url};
+use crate::{bus, lambda, native, scheduler, sqs, url};
 
 /// Where the gateway stands.
 #[derive(Debug, Clone)]
@@ -52,6 +54,10 @@ pub struct Engines {
     pub state: Option<State>,
     /// Queues, for SQS's API.
     pub queues: Queues,
+    /// Event buses and their rules, for EventBridge's API.
+    pub buses: Buses,
+    /// Schedules, for EventBridge Scheduler's API; rules have theirs there too.
+    pub schedules: Schedules,
     /// Event source mappings.
     pub mappings: Mappings,
     /// Takes what destinations and dead-letter queues are named for.
@@ -130,8 +136,10 @@ impl Gateway {
         } else {
             match service::of(&request) {
                 Service::Sqs => sqs::serve(self, request).await,
+                Service::Events => bus::serve(self, request).await,
+                Service::Scheduler => scheduler::serve(self, request).await,
                 // Lambda's front door refuses what is signed for a service that nobody offers.
-                Service::Lambda | Service::Events | Service::Scheduler => lambda::serve(self, request).await,
+                Service::Lambda => lambda::serve(self, request).await,
             }
         }
     }

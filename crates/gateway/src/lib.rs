@@ -6,13 +6,17 @@
 mod authenticate;
 mod authorize;
 mod body;
+mod bus;
 mod clock;
+mod constraint;
 mod error;
 mod gateway;
 mod lambda;
 mod native;
 mod operation;
+mod page;
 mod reply;
+mod scheduler;
 mod serve;
 mod service;
 pub mod sigv4;

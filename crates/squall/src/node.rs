@@ -229,6 +229,8 @@ fn wire_engines(dispatcher: &Dispatcher, dags: &Dags, state: &State, events: &Ev
         dags: Some(dags.clone()),
         state: Some(state.clone()),
         queues: events.queues.clone(),
+        buses: events.buses.clone(),
+        schedules: events.schedules.clone(),
         mappings: events.mappings.clone(),
         deliver: wire_targets(dispatcher, events),
         events: Some(Arc::new(dispatcher.clone())),
@@ -240,8 +242,10 @@ fn wire_engines(dispatcher: &Dispatcher, dags: &Dags, state: &State, events: &Ev
 fn wire_targets(dispatcher: &Dispatcher, events: &Events) -> DeliverByService {
     let targets = DeliverByService::new()
         .with("lambda", dispatcher.function_targets())
-        .with("sqs", Arc::new(events.queues.clone()));
+        .with("sqs", Arc::new(events.queues.clone()))
+        .with("events", Arc::new(events.buses.clone()));
     dispatcher.deliver_through(Arc::new(targets.clone()));
+    events.deliver_through(Arc::new(targets.clone()));
     targets
 }
 

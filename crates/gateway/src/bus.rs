@@ -1,0 +1,162 @@
+//! EventBridge's API: buses, rules and their targets, events. JSON in and out, the action in `X-Amz-Target`.
+//!
+//! [`serve`] reads the request and calls the action. What a bus does is behind `events::bus`; this module knows names,
+//! shapes and errors.
+
+mod access;
+mod buses;
+mod error;
+mod input;
+mod put;
+mod rules;
+mod targets;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use hyper::body::Incoming;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use squall_events::bus::Buses;
+use squall_events::schedule::Schedules;
+use squall_types::RequestId;
+
+use self::error::EventsError;
+use crate::authenticate::authenticate;
+use crate::error::ApiError;
+use crate::gateway::Gateway;
+use crate::reply::{self, Body};
+
+const SERVICES: &[&str] = &["events"];
+const TARGET: &str = "AWSEvents.";
+/// Ten events of together a quarter of a mebibyte, written as wastefully as JSON can be.
+const REQUEST_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Operations of EventBridge that are for what does not exist here.
+const NOT_IMPLEMENTED: [&str; 10] = [
+    "ApiDestination",
+    "Archive",
+    "Authorize",
+    "Authorization",
+    "Connection",
+    "Endpoint",
+    "EventSource",
+    "Partner",
+    "Permission",
+    "Replay",
+];
+
+/// One authenticated request.
+struct Call<'a> {
+    buses: &'a Buses,
+    schedules: &'a Schedules,
+    body: Bytes,
+}
+
+type Answer = Result<Value, EventsError>;
+
+/// Answers a request to EventBridge's API.
+pub(crate) async fn serve(gateway: &Arc<Gateway>, request: Request<Incoming>) -> Response<Body> {
+    let request_id = RequestId::random();
+    let mut response = match perform(gateway, request, request_id).await {
+        // Operations without an output answer with nothing.
+        Ok(Value::Null) => answer_bytes(StatusCode::OK, Bytes::new()),
+        Ok(value) => answer(StatusCode::OK, &value),
+        Err(error) => error.response(),
+    };
+    reply::name_request(&mut response, request_id);
+    response
+}
+
+async fn perform(gateway: &Gateway, request: Request<Incoming>, request_id: RequestId) -> Answer {
+    let (head, body) = request.into_parts();
+    let too_large = || ApiError::validation("The request is too large");
+    let authentic = authenticate(gateway, &head, body, SERVICES, REQUEST_BYTES_MAX, too_large).await?;
+    let document: Value = serde_json::from_slice(authentic.peek()).unwrap_or_default();
+    let target = head.headers.get("x-amz-target");
+    let target = target.and_then(|target| target.to_str().ok()).unwrap_or("");
+    let action = target.strip_prefix(TARGET).unwrap_or(target);
+    tracing::debug!(operation = action, %request_id, key = authentic.access_key_id, "called");
+    for arn in access::targets(&document) {
+        authentic.permit_target(gateway, arn)?;
+    }
+    let (asked, more) = access::asked(&gateway.config.home, action, &document);
+    for asked in &more {
+        authentic.permit(gateway, asked)?;
+    }
+    let call = Call {
+        buses: &gateway.engines.buses,
+        schedules: &gateway.engines.schedules,
+        body: authentic.authorize(gateway, &asked)?,
+    };
+    call.perform(action).await
+}
+
+fn answer(status: StatusCode, value: &Value) -> Response<Body> {
+    answer_bytes(status, value.to_string())
+}
+
+fn answer_bytes(status: StatusCode, bytes: impl Into<Bytes>) -> Response<Body> {
+    let mut response = reply::plain(status, bytes);
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/x-amz-json-1.1"),
+    );
+    response
+}
+
+impl Call<'_> {
+    async fn perform(&self, action: &str) -> Answer {
+        match action {
+            "CreateEventBus" => self.create_bus().await,
+            "DescribeEventBus" => self.describe_bus(),
+            "ListEventBuses" => self.list_buses(),
+            "DeleteEventBus" => self.delete_bus().await,
+            "PutRule" => self.put_rule().await,
+            "DescribeRule" => self.describe_rule(),
+            "ListRules" => self.list_rules(),
+            "ListRuleNamesByTarget" => self.list_rule_names_by_target(),
+            "EnableRule" => self.enable_rule(true).await,
+            "DisableRule" => self.enable_rule(false).await,
+            "DeleteRule" => self.delete_rule().await,
+            "PutTargets" => self.put_targets().await,
+            "RemoveTargets" => self.remove_targets().await,
+            "ListTargetsByRule" => self.list_targets(),
+            "PutEvents" => self.put_events().await,
+            "TestEventPattern" => self.test_pattern(),
+            "TagResource" => self.tag().await,
+            "UntagResource" => self.untag().await,
+            "ListTagsForResource" => self.list_tags(),
+            "UpdateEventBus" => Err(EventsError::not_implemented(action)),
+            other if NOT_IMPLEMENTED.iter().any(|what| other.contains(what)) => {
+                Err(EventsError::not_implemented(other))
+            }
+            other => Err(EventsError::unknown(other)),
+        }
+    }
+
+    fn input<T: DeserializeOwned>(&self) -> Result<T, EventsError> {
+        let body: &[u8] = if self.body.is_empty() { b"{}" } else { &self.body };
+        serde_json::from_slice(body).map_err(|error| EventsError::serialization(&error))
+    }
+
+    /// The bus that a request names, by name or ARN; the default one where it names none.
+    fn bus(&self, named: Option<&str>) -> Result<String, EventsError> {
+        input::bus_name(self.buses.home(), named)
+    }
+}
+
+/// Adds the members that are there.
+fn with_some(mut shape: Value, members: &[(&str, Option<Value>)]) -> Value {
+    for (name, value) in members {
+        if let Some(value) = value {
+            shape[name] = value.clone();
+        }
+    }
+    shape
+}
+
+/// The last member of a list's answer.
+fn with_next(shape: Value, next: Option<String>) -> Value {
+    with_some(shape, &[("NextToken", next.map(|next| json!(next)))])
+}
