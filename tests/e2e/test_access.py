@@ -208,3 +208,22 @@ def test_a_url_that_asks_for_a_signature_asks_what_its_caller_may(server, client
     refused = call(holder(server, "--allow", "read-only"))
     assert refused.status == 403 and b"lambda:InvokeFunctionUrl" in refused.body, refused
     assert call(holder(server, "--allow", "invoke:nobody-*")).status == 403
+
+
+def test_who_may_not_call_a_function_may_not_have_it_called_by_a_schedule_or_a_rule(server, shop):
+    arn = f"arn:aws:lambda:us-east-1:{HOME}:function:{shop}"
+    actions = {"Effect": "Allow", "Action": ["scheduler:*", "events:*"], "Resource": "*"}
+    caller = holder(server, "--policy", json.dumps({"Version": "2012-10-17", "Statement": [actions]}))
+    scheduler, events = caller.client("scheduler"), caller.client("events")
+    target = {"Arn": arn, "RoleArn": f"arn:aws:iam::{HOME}:role/any"}
+    wanted = {"Name": fresh_name("s"), "ScheduleExpression": "rate(1 day)", "FlexibleTimeWindow": {"Mode": "OFF"}}
+    denied(lambda: scheduler.create_schedule(**wanted, Target=target), "lambda:InvokeFunction", shop)
+    rule = fresh_name("rule")
+    events.put_rule(Name=rule, EventPattern='{"source": ["s"]}')
+    targets = [{"Id": "1", "Arn": arn}]
+    denied(lambda: events.put_targets(Rule=rule, Targets=targets), "lambda:InvokeFunction", shop)
+    assert events.list_targets_by_rule(Rule=rule)["Targets"] == []
+    looker = holder(server, "--allow", "read-only")
+    assert looker.client("events").describe_rule(Name=rule)["Name"] == rule
+    denied(lambda: looker.client("events").delete_rule(Name=rule), "events:DeleteRule", f":rule/{rule}")
+    denied(lambda: looker.client("scheduler").delete_schedule(Name="s"), "scheduler:DeleteSchedule", ":schedule/default/s")
