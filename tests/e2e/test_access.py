@@ -1,6 +1,7 @@
 """Keys with less power: what each may do, what it is told when it may not, and policies of functions."""
 
 import json
+import pathlib
 import urllib.parse
 
 import boto3
@@ -9,11 +10,13 @@ from botocore.exceptions import ClientError
 
 import wire
 from conftest import judged
-from functions import ECHO, create, fresh_name
-from squall_server import Server
+from functions import ECHO, create, fresh_name, wait_active
+from squall_server import Server, wait_until
 
 HOME = "000000000000"
 PARTNER = "111122223333"
+# Where this interpreter has boto3 from: functions of these tests have it, too.
+SITE = str(pathlib.Path(boto3.__file__).parents[1])
 
 
 class Holder:
@@ -227,3 +230,85 @@ def test_who_may_not_call_a_function_may_not_have_it_called_by_a_schedule_or_a_r
     assert looker.client("events").describe_rule(Name=rule)["Name"] == rule
     denied(lambda: looker.client("events").delete_rule(Name=rule), "events:DeleteRule", f":rule/{rule}")
     denied(lambda: looker.client("scheduler").delete_schedule(Name="s"), "scheduler:DeleteSchedule", ":schedule/default/s")
+
+
+CALLER = """
+import json
+import boto3
+from botocore.exceptions import ClientError
+
+def handler(event, context):
+    client = boto3.client(event.get("service", "lambda"))
+    try:
+        answer = getattr(client, event["operation"])(**event["parameters"])
+    except ClientError as error:
+        return {"error": error.response["Error"]}
+    answer.pop("ResponseMetadata")
+    return {"answer": {name: value.read().decode() if hasattr(value, "read") else value
+                       for name, value in answer.items()}}
+"""
+
+
+def inside(client, name, operation, parameters, **more):
+    event = {"operation": operation, "parameters": parameters} | more
+    answer = client.invoke(FunctionName=name, Payload=json.dumps(event))
+    body = json.load(answer["Payload"])
+    assert "FunctionError" not in answer, body
+    return body
+
+
+def test_a_function_may_do_what_its_role_allows_and_no_more(server, client, shop, other):
+    role = fresh_name("role")
+    name = create(client, CALLER, Timeout=60, MemorySize=512, Environment={"Variables": {"PYTHONPATH": SITE}})
+    client.update_function_configuration(FunctionName=name, Role=f"arn:aws:iam::{HOME}:role/{role}")
+    wait_active(client, name)
+    call = {"FunctionName": shop, "Payload": "[7]"}
+    refused = inside(client, name, "invoke", call)["error"]
+    assert refused["Code"] == "AccessDeniedException", refused
+    assert refused["Message"].startswith(
+        f"User: arn:aws:sts::{HOME}:assumed-role/{role}/{name} is not authorized to perform: lambda:InvokeFunction"
+    ), refused
+
+    server.squall("roles", "put", role, "--allow", "invoke:shop-*")
+    assert inside(client, name, "invoke", call)["answer"]["Payload"] == "[7]"
+    refused = inside(client, name, "invoke", {"FunctionName": other})["error"]
+    assert refused["Code"] == "AccessDeniedException" and other in refused["Message"]
+    refused = inside(client, name, "send_message", {"QueueUrl": "q", "MessageBody": "m"}, service="sqs")["error"]
+    assert "sqs:SendMessage" in refused["Message"]
+    assert role in server.squall("roles", "ls").stdout
+    server.squall("roles", "rm", role)
+    assert inside(client, name, "invoke", call)["error"]["Code"] == "AccessDeniedException"
+
+
+LEAK = """
+import os
+def handler(event, context):
+    return {name: os.environ[name] for name in event} | {"pid": os.getpid()}
+"""
+CREDENTIALS = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL"]
+
+
+def test_an_instances_credentials_are_its_own_and_end_with_it(server, client, shop):
+    name = create(client, LEAK, Environment={"Variables": {"AWS_ENDPOINT_URL": "http://127.0.0.1:1"}})
+    server.squall("roles", "put", "any", "--allow", "read-only")
+    leaked = json.load(client.invoke(FunctionName=name, Payload=json.dumps(CREDENTIALS))["Payload"])
+    assert leaked["AWS_ENDPOINT_URL"] == "http://127.0.0.1:1", "a function may name another endpoint"
+
+    def using(token):
+        session = boto3.Session(leaked["AWS_ACCESS_KEY_ID"], leaked["AWS_SECRET_ACCESS_KEY"], token,
+                                region_name="us-east-1")
+        return session.client("lambda", endpoint_url=server.endpoint).list_functions()
+
+    using(leaked["AWS_SESSION_TOKEN"])
+    for token in (None, "x" * 64):
+        with pytest.raises(ClientError, match="security token included in the request is invalid"):
+            using(token)
+    client.delete_function(FunctionName=name)
+
+    def ended():
+        try:
+            return using(leaked["AWS_SESSION_TOKEN"]) and None
+        except ClientError as error:
+            return "security token" in str(error)
+
+    wait_until("the credentials are taken back", ended, 60)

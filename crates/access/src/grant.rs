@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use serde_json::json;
 
+use crate::keys::KeyError;
 use crate::policy::{Policy, PolicyError};
 
 /// What a key may do, in a word.
@@ -103,6 +104,18 @@ impl Grant {
         };
         Policy::of_identity(&json!({ "Version": "2012-10-17", "Statement": statements }).to_string())
     }
+}
+
+/// The policies of who has these grants, and perhaps a document beside them.
+pub(crate) fn policies_of(allow: &[String], document: Option<&str>) -> Result<Vec<Policy>, KeyError> {
+    let mut policies = Vec::new();
+    for word in allow {
+        policies.push(word.parse::<Grant>()?.policy()?);
+    }
+    if let Some(document) = document {
+        policies.push(Policy::of_identity(document)?);
+    }
+    Ok(policies)
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use squall_store::{Batch, Scan, Store, StoreError};
 
 use crate::decide::{Denial, Principal, Request, decide};
-use crate::grant::{Grant, GrantError};
+use crate::grant::{GrantError, policies_of};
 use crate::policy::{Policy, PolicyError};
 use crate::record::{self, KEYS, KeyRecord, Secret};
 use crate::secret::{AccessKey, SecretError};
@@ -69,6 +69,12 @@ pub enum KeyError {
     /// A name that no key may have.
     #[error("`{0}` is not a name for a key: use 1 to {NAME_BYTES_MAX} letters, digits and `-_.+=,@`")]
     Name(String),
+    /// A name that no role may have.
+    #[error("`{0}` is not a name for a role: use 1 to {NAME_BYTES_MAX} letters, digits and `-_.+=,@`")]
+    RoleName(String),
+    /// There is no role of that name.
+    #[error("there is no role `{0}`")]
+    RoleAbsent(String),
     /// An account is twelve digits.
     #[error("`{0}` is not an account: write its twelve digits")]
     Account(String),
@@ -117,19 +123,28 @@ pub struct Caller(Arc<Held>);
 #[derive(Debug)]
 struct Held {
     principal: Principal,
-    /// The name of the key; `None` for the installation's own.
+    /// The name of the key; `None` for the installation's own, and for instances.
     name: Option<String>,
     /// `None` for the installation's own, which may do everything.
     policies: Option<Vec<Policy>>,
 }
 
 impl Caller {
+    /// An instance of a function, which may do what the policies of its role allow.
+    pub fn of_function(principal: Principal, policies: Vec<Policy>) -> Self {
+        Self(Arc::new(Held {
+            principal,
+            name: None,
+            policies: Some(policies),
+        }))
+    }
+
     /// Who it is.
     pub fn principal(&self) -> &Principal {
         &self.0.principal
     }
 
-    /// The name of its key; `None` for the installation's own.
+    /// The name of its key; `None` for the installation's own, and for instances.
     pub fn key_name(&self) -> Option<&str> {
         self.0.name.as_deref()
     }
@@ -224,7 +239,9 @@ impl Keys {
     /// # Errors
     /// What is wrong with the name, the grants or the policy; [`KeyError::Exists`].
     pub async fn create(&self, name: &str, new: NewKey) -> Result<AccessKey, KeyError> {
-        check_name(name)?;
+        if !is_name(name) {
+            return Err(KeyError::Name(name.to_owned()));
+        }
         let account = new.account.unwrap_or_else(|| self.0.root.account.clone());
         if account.len() != 12 || !account.bytes().all(|digit| digit.is_ascii_digit()) {
             return Err(KeyError::Account(account));
@@ -246,7 +263,7 @@ impl Keys {
             created_ms: now_ms(),
             rotated_ms: None,
         };
-        policies(&record)?;
+        policies_of(&record.allow, record.policy.as_deref())?;
         let _changing = self.0.changing.lock().await;
         let there = self.records();
         if there.iter().any(|known| known.name == name) {
@@ -332,7 +349,7 @@ impl Known {
         let caller = Caller(Arc::new(Held {
             principal: principal(&record),
             name: Some(record.name.clone()),
-            policies: Some(policies(&record)?),
+            policies: Some(policies_of(&record.allow, record.policy.as_deref())?),
         }));
         let mut sign = |secret: &Secret, until_ms| {
             let signing = Signing {
@@ -361,12 +378,10 @@ impl Known {
     }
 }
 
-fn check_name(name: &str) -> Result<(), KeyError> {
+/// IAM's names of users and roles.
+pub(crate) fn is_name(name: &str) -> bool {
     let is_of_names = |letter: char| letter.is_ascii_alphanumeric() || "-_.+=,@".contains(letter);
-    if name.is_empty() || name.len() > NAME_BYTES_MAX || !name.chars().all(is_of_names) {
-        return Err(KeyError::Name(name.to_owned()));
-    }
-    Ok(())
+    !name.is_empty() && name.len() <= NAME_BYTES_MAX && name.chars().all(is_of_names)
 }
 
 fn principal(record: &KeyRecord) -> Principal {
@@ -374,17 +389,6 @@ fn principal(record: &KeyRecord) -> Principal {
         arn: format!("arn:aws:iam::{}:user/{}", record.account, record.name),
         account: record.account.clone(),
     }
-}
-
-fn policies(record: &KeyRecord) -> Result<Vec<Policy>, KeyError> {
-    let mut policies = Vec::new();
-    for word in &record.allow {
-        policies.push(word.parse::<Grant>()?.policy()?);
-    }
-    if let Some(document) = &record.policy {
-        policies.push(Policy::of_identity(document)?);
-    }
-    Ok(policies)
 }
 
 fn view(record: &KeyRecord) -> KeyView {
@@ -399,7 +403,7 @@ fn view(record: &KeyRecord) -> KeyView {
     }
 }
 
-fn now_ms() -> i64 {
+pub(crate) fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

@@ -1,10 +1,13 @@
-//! What the store holds of a key, and its format.
+//! What the store holds of keys and roles, and its format.
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use squall_store::Space;
 
 /// Named keys, by name.
 pub(crate) const KEYS: Space = Space("access-keys");
+/// Roles, by name.
+pub(crate) const ROLES: Space = Space("roles");
 
 const FORMAT: u32 = 1;
 
@@ -32,6 +35,15 @@ pub(crate) struct KeyRecord {
     pub(crate) rotated_ms: Option<i64>,
 }
 
+/// A role.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct RoleRecord {
+    pub(crate) name: String,
+    pub(crate) allow: Vec<String>,
+    pub(crate) policy: Option<String>,
+    pub(crate) created_ms: i64,
+}
+
 #[derive(Serialize, Deserialize)]
 struct Versioned<T> {
     format: u32,
@@ -39,29 +51,29 @@ struct Versioned<T> {
 }
 
 /// A record as it is stored.
-pub(crate) fn encode(record: &KeyRecord) -> Result<Vec<u8>, String> {
+pub(crate) fn encode<T: Serialize>(record: &T) -> Result<Vec<u8>, String> {
     let versioned = Versioned {
         format: FORMAT,
         record,
     };
-    serde_json::to_vec(&versioned).map_err(|error| format!("could not write a key: {error}"))
+    serde_json::to_vec(&versioned).map_err(|error| format!("could not write a record: {error}"))
 }
 
 /// A record as it was stored; refuses formats of later versions by name.
-pub(crate) fn decode(name: &[u8], bytes: &[u8]) -> Result<KeyRecord, String> {
+pub(crate) fn decode<T: DeserializeOwned>(name: &[u8], bytes: &[u8]) -> Result<T, String> {
     #[derive(Deserialize)]
     struct FormatOnly {
         format: u32,
     }
     let name = String::from_utf8_lossy(name);
-    let damaged = |error| format!("the record of the key `{name}` is damaged: {error}");
+    let damaged = |error| format!("the record of `{name}` is damaged: {error}");
     let FormatOnly { format } = serde_json::from_slice(bytes).map_err(damaged)?;
     if format != FORMAT {
         return Err(format!(
-            "the record of the key `{name}` has format {format}; this version reads {FORMAT}"
+            "the record of `{name}` has format {format}; this version reads {FORMAT}"
         ));
     }
-    let versioned: Versioned<KeyRecord> = serde_json::from_slice(bytes).map_err(damaged)?;
+    let versioned: Versioned<T> = serde_json::from_slice(bytes).map_err(damaged)?;
     Ok(versioned.record)
 }
 
@@ -73,7 +85,7 @@ mod tests {
 
     #[test]
     fn the_first_format_is_read_for_ever() {
-        let record = decode(b"ci", FIXTURE).expect("a record");
+        let record: KeyRecord = decode(b"ci", FIXTURE).expect("a record");
         assert_eq!(
             (record.name.as_str(), record.account.as_str()),
             ("ci", "000000000000")
@@ -85,10 +97,21 @@ mod tests {
     }
 
     #[test]
+    fn the_first_format_of_roles_is_read_for_ever() {
+        let fixture = include_bytes!("../fixtures/role-1.json");
+        let record: RoleRecord = decode(b"shop", fixture).expect("a record");
+        assert_eq!(
+            (record.name.as_str(), record.created_ms),
+            ("shop", 1_690_000_000_000)
+        );
+        assert_eq!((record.allow.len(), record.policy), (1, None));
+    }
+
+    #[test]
     fn damage_and_later_formats_are_told_apart() {
-        let later = decode(b"ci", br#"{"format": 2, "record": 7}"#).err();
+        let later = decode::<KeyRecord>(b"ci", br#"{"format": 2, "record": 7}"#).err();
         assert!(later.is_some_and(|text| text.contains("has format 2")));
-        let damaged = decode(b"ci", br#"{"format": 1, "record": 7}"#).err();
+        let damaged = decode::<KeyRecord>(b"ci", br#"{"format": 1, "record": 7}"#).err();
         assert!(damaged.is_some_and(|text| text.contains("is damaged")));
     }
 }

@@ -32,8 +32,22 @@ impl AccessKey {
     /// # Errors
     /// When the system gives no random bytes.
     pub fn random() -> Result<Self, SecretError> {
+        Self::with_prefix("SQUA")
+    }
+
+    /// The same for an instance. AWS's own ids of keys that need a token begin so, which tools look at.
+    pub(crate) fn temporary() -> Result<Self, SecretError> {
+        Self::with_prefix("ASIA")
+    }
+
+    /// What comes with a temporary key.
+    pub(crate) fn token() -> Result<String, SecretError> {
+        random_text(64, SECRET_LETTERS)
+    }
+
+    fn with_prefix(prefix: &str) -> Result<Self, SecretError> {
         Ok(Self {
-            id: format!("SQUA{}", random_text(16, ID_LETTERS)?),
+            id: format!("{prefix}{}", random_text(16, ID_LETTERS)?),
             secret: random_text(40, SECRET_LETTERS)?,
         })
     }

@@ -5,11 +5,13 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use http::request::Parts;
 use hyper::body::Incoming;
-use squall_access::Caller;
+use squall_access::{Caller, Principal, name_of};
+use squall_types::FunctionRef;
 
 use crate::body::{self, BodyError};
 use crate::error::ApiError;
 use crate::gateway::Gateway;
+use crate::lambda::query;
 use crate::sigv4::SignatureError;
 
 /// A request that was signed by a known key and arrived unchanged. What it brings is given out by
@@ -43,15 +45,46 @@ pub(crate) async fn authenticate(
         .verify(head, &body)
         .inspect_err(|error| log_refusal(error, head))?;
     // Revoked while its body was read, a key is as unknown as if it had never been.
-    let (_, caller) = gateway
-        .keys
-        .signing(&access_key_id)
-        .ok_or(SignatureError::UnknownKey)?;
+    let caller = caller(gateway, &access_key_id, head).ok_or(SignatureError::UnknownKey)?;
     Ok(Authentic {
         access_key_id,
         caller,
         body,
     })
+}
+
+/// Who holds a key. An instance's comes with the token that it was given.
+fn caller(gateway: &Gateway, access_key_id: &str, head: &Parts) -> Option<Caller> {
+    if let Some((_, caller)) = gateway.access.keys.signing(access_key_id) {
+        return Some(caller);
+    }
+    let session = gateway.access.sessions.get(access_key_id)?;
+    if token(head)? != session.token {
+        return None;
+    }
+    let function = FunctionRef::unqualified(session.function.clone());
+    let role = gateway.registry.function(&function).ok()?.config.role;
+    let account = &gateway.config.home.account;
+    let principal = Principal {
+        arn: format!(
+            "arn:aws:sts::{account}:assumed-role/{}/{}",
+            name_of(&role),
+            session.function
+        ),
+        account: account.clone(),
+    };
+    Some(Caller::of_function(
+        principal,
+        gateway.access.roles.policies(&role),
+    ))
+}
+
+/// The session token, in a header or, of a presigned request, in the query.
+fn token(head: &Parts) -> Option<String> {
+    if let Some(value) = head.headers.get("x-amz-security-token") {
+        return value.to_str().ok().map(str::to_owned);
+    }
+    query(head).remove("X-Amz-Security-Token")
 }
 
 fn log_refusal(error: &SignatureError, head: &Parts) {

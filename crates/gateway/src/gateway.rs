@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use http::{Request, Response, header};
 use hyper::body::Incoming;
-use squall_access::Keys;
+use squall_access::{Keys, Roles, Sessions};
 use squall_events::bus::Buses;
 use squall_events::mapping::Mappings;
 use squall_events::queue::Queues;
@@ -68,6 +68,17 @@ pub struct Engines {
     pub once: Arc<dyn InvokeOnce>,
 }
 
+/// Who may sign, and what functions may do.
+#[derive(Clone)]
+pub struct Access {
+    /// Keys of people and programs.
+    pub keys: Keys,
+    /// What the functions' roles allow.
+    pub roles: Roles,
+    /// Credentials of running instances.
+    pub sessions: Sessions,
+}
+
 /// The HTTP edge of one server.
 pub struct Gateway {
     pub(crate) config: GatewayConfig,
@@ -76,7 +87,7 @@ pub struct Gateway {
     pub(crate) logs: LogStore,
     /// What the services beside Lambda speak for.
     pub(crate) engines: Engines,
-    pub(crate) keys: Keys,
+    pub(crate) access: Access,
     pub(crate) verifier: Verifier,
     /// Signs links to code packages.
     pub(crate) signer: Signer,
@@ -86,18 +97,22 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Puts the edge together. `signer` has one of the keys: it signs links that the gateway itself hands out.
+    /// Puts the edge together. `signer` has one of the keys of `access`: it signs links that the gateway itself hands out.
     pub fn new(
         config: GatewayConfig,
         registry: Registry,
         invoke: Arc<dyn Invoke>,
         logs: LogStore,
         engines: Engines,
-        keys: Keys,
+        access: Access,
         signer: Signer,
     ) -> Self {
-        let known = keys.clone();
-        let secret_of = move |id: &str| known.signing(id).map(|(secret, _)| secret);
+        let known = access.clone();
+        let secret_of = move |id: &str| {
+            let of_session = || known.sessions.get(id).map(|session| session.secret.clone());
+            let of_key = known.keys.signing(id).map(|(secret, _)| secret);
+            of_key.or_else(of_session)
+        };
         let verifier = Verifier::new(Arc::new(secret_of), &config.home.region);
         Self {
             config,
@@ -105,7 +120,7 @@ impl Gateway {
             invoke,
             logs,
             engines,
-            keys,
+            access,
             verifier,
             signer,
             room: Room::default(),

@@ -8,6 +8,7 @@ mod events;
 mod invocations;
 mod keys;
 mod logs;
+mod roles;
 mod state;
 
 use std::sync::Arc;
@@ -68,6 +69,10 @@ pub(crate) async fn serve(gateway: &Arc<Gateway>, request: Request<Incoming>) ->
         (&Method::POST, ["calls", name]) => calls::call_function(gateway, &head, name, body).await,
         (&Method::GET, ["runs"]) => calls::runs(gateway),
         (&Method::GET | &Method::DELETE, ["runs", id]) => calls::run(gateway, &head, id).await,
+        (&Method::GET, ["roles"]) => roles::list(gateway),
+        (&Method::PUT | &Method::DELETE, ["roles", name]) => {
+            roles::one(gateway, &head.method, name, &body).await
+        }
         (&Method::GET, ["keys"]) => keys::list(gateway),
         (method, ["keys", name, rest @ ..]) => keys::one(gateway, method, name, rest, &body).await,
         (method, ["events", rest @ ..]) => events::serve(gateway, method, rest, &query(&head)).await,
@@ -130,6 +135,13 @@ fn asked(home: &Home, method: &Method, segments: &[&str]) -> Asked<'static> {
         ["events", id, ..] => {
             let action = by_method("squall:GetEvent", "squall:RedriveEvent", "squall:DiscardEvent");
             Asked::on(action, of("event", id))
+        }
+        ["caches"] => Asked::of("squall:ListCaches"),
+        ["caches", number] => Asked::on("squall:DropCache", of("cache", number)),
+        ["roles"] => Asked::of("squall:ListRoles"),
+        ["roles", name] => {
+            let action = by_method("squall:ListRoles", "squall:PutRole", "squall:DeleteRole");
+            Asked::on(action, of("role", name))
         }
         ["keys"] => Asked::of("squall:ListKeys"),
         ["keys", name, "rotate"] => Asked::on("squall:RotateKey", of("key", name)),

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use squall_access::Sessions;
 use squall_types::Home;
 
 /// Lambda's limit for a response: 6 MiB and 100 bytes.
@@ -27,8 +28,8 @@ pub struct ProcessConfig {
     pub home: Home,
     /// `AWS_ENDPOINT_URL` for functions, so that their SDK calls come back here.
     pub endpoint: Option<String>,
-    /// Variables that carry the functions' credentials, such as `AWS_ACCESS_KEY_ID`. A function cannot override them.
-    pub credentials: Vec<(String, String)>,
+    /// Where each instance has credentials from; a function cannot override them. `None` gives it none.
+    pub sessions: Option<Sessions>,
     /// Most bytes of a response.
     pub response_bytes_max: usize,
     /// The walls around functions.
@@ -42,7 +43,7 @@ impl ProcessConfig {
             dir,
             home: Home::default(),
             endpoint: None,
-            credentials: Vec::new(),
+            sessions: None,
             response_bytes_max: RESPONSE_BYTES_MAX,
             walls: WallsWanted::Auto,
         }

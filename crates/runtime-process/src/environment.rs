@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use squall_access::Issued;
 use squall_runtime::InstanceId;
 use squall_types::{Revision, Version};
 
@@ -56,7 +57,6 @@ pub(crate) fn of_revision(
     set("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand".to_owned());
     set("LAMBDA_TASK_ROOT", task.to_string());
     set("LAMBDA_RUNTIME_DIR", "/var/runtime".to_owned());
-    variables.extend(config.credentials.iter().cloned());
     variables
 }
 
@@ -66,10 +66,12 @@ pub(crate) fn of_instance(
     revision: &Revision,
     id: InstanceId,
     tmp: &Path,
+    credentials: Option<&Issued>,
 ) -> BTreeMap<String, String> {
     let stream = log_stream(revision.version, id, SystemTime::now());
     variables.insert("AWS_LAMBDA_LOG_STREAM_NAME".to_owned(), stream);
     variables.insert("TMPDIR".to_owned(), tmp.display().to_string());
+    variables.extend(credentials.into_iter().flat_map(Issued::variables));
     variables
 }
 

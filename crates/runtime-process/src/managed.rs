@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use squall_access::Issued;
 use squall_runtime::{Event, ExitWatch, Fault, Instance, InstanceId, LogCapture, Reply};
 use squall_types::{Encoding, FunctionError};
 
@@ -26,6 +27,8 @@ pub(crate) struct Managed {
     pub(crate) notice: Option<String>,
     /// The header of INVOKE, kept for its room.
     pub(crate) header: Vec<u8>,
+    /// Taken back at the instance's end.
+    pub(crate) _credentials: Option<Issued>,
 }
 
 #[derive(Serialize)]

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use rustix::process::Pid;
+use squall_access::Issued;
 use squall_runtime::{Event, Exit, ExitWatch, Fault, Instance, InstanceId, LogCapture, Reply};
 use squall_types::{Encoding, FunctionError};
 use tokio::sync::watch;
@@ -28,6 +29,8 @@ pub(crate) struct Provided {
     pub(crate) process: Process,
     pub(crate) api: RuntimeApi,
     pub(crate) log: LogPipe,
+    /// Taken back at the instance's end.
+    pub(crate) _credentials: Option<Issued>,
 }
 
 #[async_trait]

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
+use squall_access::Issued;
 use squall_runtime::{Instance, InstanceId, NotOffered, Runtime, StartError};
 use squall_types::{Revision, RevisionId, RuntimeName};
 
@@ -54,6 +55,7 @@ struct Prepared {
     tmp: PathBuf,
     common: BTreeMap<String, String>,
     environment: BTreeMap<String, String>,
+    credentials: Option<Issued>,
 }
 
 impl ProcessRuntime {
@@ -102,7 +104,12 @@ impl ProcessRuntime {
         let made = shared.folders.instance_tmp(id).await;
         let tmp = made.map_err(|error| format!("making its private folder failed: {error}"))?;
         let common = environment::of_revision(&self.config, revision, &task);
-        let environment = environment::of_instance(common.clone(), revision, id, &tmp);
+        let sessions = self.config.sessions.as_ref();
+        let credentials = sessions
+            .map(|sessions| sessions.issue(&revision.name))
+            .transpose();
+        let credentials = credentials.map_err(|error| error.to_string())?;
+        let environment = environment::of_instance(common.clone(), revision, id, &tmp, credentials.as_ref());
         Ok(Prepared {
             id,
             shared,
@@ -110,6 +117,7 @@ impl ProcessRuntime {
             tmp,
             common,
             environment,
+            credentials,
         })
     }
 
@@ -179,6 +187,7 @@ impl ProcessRuntime {
                     process,
                     api,
                     log,
+                    _credentials: prepared.credentials,
                 }))
             }
             Err(error) => match Stillborn::from_error(id, &error) {
@@ -199,6 +208,7 @@ impl ProcessRuntime {
             init,
             notice: None,
             header: Vec::new(),
+            _credentials: prepared.credentials,
         }
     }
 

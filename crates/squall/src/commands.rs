@@ -14,6 +14,7 @@ pub(crate) mod print;
 mod queue;
 mod result;
 mod rm;
+mod roles;
 mod state;
 mod up;
 
@@ -114,6 +115,10 @@ Examples:
     #[command(after_help = keys::EXAMPLES)]
     Keys(keys::KeysArgs),
 
+    /// Say what functions may do.
+    #[command(after_help = roles::EXAMPLES)]
+    Roles(roles::RolesArgs),
+
     /// Compile WebAssembly into machine code: `squall up` starts this for each deployment, nobody else needs it.
     #[command(hide = true, name = COMPILE_WASM, after_help = "\
 Example:
@@ -150,6 +155,7 @@ pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Rm(args) => block_on(rm::run(args)),
         Command::Dag(args) => block_on(dag::run(*args)),
         Command::State(args) => block_on(state::run(*args)),
+        Command::Roles(args) => block_on(roles::run(args)),
         Command::Keys(args) => block_on(keys::run(args)),
         Command::CompileWasm(args) => compile_wasm(&args),
     }

@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use squall_access::{Keys, RootKey};
+use squall_access::{Keys, Roles, RootKey, Sessions};
 use squall_dispatcher::{Dispatcher, DispatcherConfig};
 use squall_gateway::sigv4::Signer;
-use squall_gateway::{Engines, Gateway, GatewayConfig};
+use squall_gateway::{Access, Engines, Gateway, GatewayConfig};
 use squall_host::StateHosts;
 use squall_registry::{Limits, Registry};
 use squall_runtime_process::{ProcessConfig, ProcessRuntime};
@@ -52,7 +52,7 @@ pub(crate) async fn run(args: UpArgs) -> anyhow::Result<()> {
     // The store's lock comes before anything else that writes: it keeps a second server out.
     let embedded = Arc::new(Embedded::open(data_dir.join("store"), EmbeddedConfig::default())?);
     let store: Arc<dyn Store> = embedded.clone();
-    let (keys, credentials) = open_keys(&data_dir, &home, store.clone()).await?;
+    let (access, credentials) = open_access(&data_dir, &home, store.clone()).await?;
     let logs = LogStore::open(store.clone(), log_config(&args)).await?;
 
     let listener = TcpListener::bind(args.listen).await.with_context(|| {
@@ -63,7 +63,7 @@ pub(crate) async fn run(args: UpArgs) -> anyhow::Result<()> {
     })?;
     let address = listener.local_addr()?;
 
-    let runtimes = open_runtimes(&args, &home, &data_dir)?;
+    let runtimes = open_runtimes(&args, &home, &data_dir, (address, &access.sessions))?;
     let registry = open_registry(&args, home.clone(), &data_dir, store.clone(), &runtimes).await?;
     let state = state::open(&args, store.clone()).await?;
     let engines = (&registry, &runtimes, &state);
@@ -72,7 +72,7 @@ pub(crate) async fn run(args: UpArgs) -> anyhow::Result<()> {
     let events = Events::open(store.clone(), home.clone(), Arc::new(dispatcher.clone())).await?;
     let engines = wire_engines(&dispatcher, &dags, &state, &events);
     let gateway = open_gateway(
-        (keys, &credentials),
+        (access, &credentials),
         home,
         address,
         &registry,
@@ -168,9 +168,16 @@ fn log_config(args: &UpArgs) -> LogConfig {
     }
 }
 
-fn open_runtimes(args: &UpArgs, home: &Home, data_dir: &Path) -> anyhow::Result<Runtimes> {
+fn open_runtimes(
+    args: &UpArgs,
+    home: &Home,
+    data_dir: &Path,
+    (address, sessions): (SocketAddr, &Sessions),
+) -> anyhow::Result<Runtimes> {
     let processes = ProcessRuntime::new(ProcessConfig {
         home: home.clone(),
+        endpoint: Some(endpoint::url(address)),
+        sessions: Some(sessions.clone()),
         walls: args.walls.into(),
         ..ProcessConfig::new(data_dir.join("run"))
     })?;
@@ -249,23 +256,28 @@ fn wire_targets(dispatcher: &Dispatcher, events: &Events) -> DeliverByService {
     targets
 }
 
-/// The keys, and the installation's own.
-async fn open_keys(
+/// Who may do what, and the installation's own key.
+async fn open_access(
     data_dir: &Path,
     home: &Home,
     store: Arc<dyn Store>,
-) -> anyhow::Result<(Keys, Credentials)> {
+) -> anyhow::Result<(Access, Credentials)> {
     let credentials = credentials::read_or_create(data_dir, &home.region)?;
     let root = RootKey {
         id: credentials.access_key_id.clone(),
         secret: credentials.secret_access_key.clone(),
         account: home.account.clone(),
     };
-    Ok((Keys::open(store, root).await?, credentials))
+    let access = Access {
+        keys: Keys::open(store.clone(), root).await?,
+        roles: Roles::open(store).await?,
+        sessions: Sessions::default(),
+    };
+    Ok((access, credentials))
 }
 
 fn open_gateway(
-    (keys, credentials): (Keys, &Credentials),
+    (access, credentials): (Access, &Credentials),
     home: Home,
     address: SocketAddr,
     registry: &Registry,
@@ -286,7 +298,7 @@ fn open_gateway(
         Arc::new(dispatcher.clone()),
         logs.clone(),
         engines,
-        keys,
+        access,
         signer,
     )
 }

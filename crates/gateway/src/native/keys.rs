@@ -35,7 +35,7 @@ struct Rotate {
 }
 
 pub(super) fn list(gateway: &Gateway) -> Result<Response<Body>, ApiError> {
-    let keys: Vec<Value> = gateway.keys.list().iter().map(shape).collect();
+    let keys: Vec<Value> = gateway.access.keys.list().iter().map(shape).collect();
     Ok(reply::json(StatusCode::OK, &json!({ "keys": keys })))
 }
 
@@ -55,17 +55,17 @@ pub(super) async fn one(
                 policy: input.policy.map(|document| document.to_string()),
                 account: input.account,
             };
-            let key = gateway.keys.create(&name, new).await?;
+            let key = gateway.access.keys.create(&name, new).await?;
             Ok(reply::json(StatusCode::CREATED, &made(gateway, &name, &key)))
         }
         (&Method::POST, ["rotate"]) => {
             let input: Rotate = input(body)?;
             let grace = Duration::from_secs(input.grace_secs);
-            let key = gateway.keys.rotate(&name, grace).await?;
+            let key = gateway.access.keys.rotate(&name, grace).await?;
             Ok(reply::json(StatusCode::OK, &made(gateway, &name, &key)))
         }
         (&Method::DELETE, []) => {
-            gateway.keys.revoke(&name).await?;
+            gateway.access.keys.revoke(&name).await?;
             Ok(reply::plain(StatusCode::NO_CONTENT, ""))
         }
         _ => Err(ApiError::new(
@@ -76,7 +76,7 @@ pub(super) async fn one(
     }
 }
 
-fn input<T: DeserializeOwned>(body: &Bytes) -> Result<T, ApiError> {
+pub(super) fn input<T: DeserializeOwned>(body: &Bytes) -> Result<T, ApiError> {
     let body: &[u8] = if body.is_empty() { b"{}" } else { body };
     serde_json::from_slice(body)
         .map_err(|error| ApiError::validation(format!("the body is not as it must be: {error}")))
@@ -108,7 +108,7 @@ impl From<KeyError> for ApiError {
         let text = error.to_string();
         match error {
             KeyError::Platform(details) => Self::platform(details),
-            KeyError::Absent(_) => Self::not_found(text),
+            KeyError::Absent(_) | KeyError::RoleAbsent(_) => Self::not_found(text),
             KeyError::Exists(_) => Self::new(StatusCode::CONFLICT, "ResourceConflictException", text),
             _ => Self::validation(text),
         }

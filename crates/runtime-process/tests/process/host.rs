@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use serde_json::Value;
+use squall_access::Sessions;
 use squall_runtime::{Event, Fault, Instance, LogCapture, Reply, Runtime};
 use squall_runtime_process::{ProcessConfig, ProcessRuntime};
 use squall_types::{Code, Encoding, RequestId, Revision, RevisionId, RuntimeName, Version};
@@ -23,7 +24,7 @@ impl Host {
         let dir = TempDir::new().unwrap();
         let mut config = ProcessConfig::new(dir.path().join("run"));
         config.endpoint = Some("http://127.0.0.1:9400".into());
-        config.credentials = vec![("AWS_ACCESS_KEY_ID".into(), "AKIATEST".into())];
+        config.sessions = Some(Sessions::default());
         let runtime = ProcessRuntime::new(config).unwrap();
         Self { runtime, dir }
     }

@@ -32,7 +32,8 @@ def handler(event, context):
     return [context.function_name, context.function_version, context.invoked_function_arn,
             context.memory_limit_in_mb, context.log_group_name, context.client_context.client.app_title,
             context.client_context.custom, context.identity.cognito_identity_id, 50000 < left <= 60000,
-            os.environ['_X_AMZN_TRACE_ID'], os.environ['COLOUR'], os.environ['AWS_ACCESS_KEY_ID'],
+            os.environ['_X_AMZN_TRACE_ID'], os.environ['COLOUR'], os.environ['AWS_ACCESS_KEY_ID'][:4],
+            len(os.environ['AWS_SECRET_ACCESS_KEY']), len(os.environ['AWS_SESSION_TOKEN']),
             os.environ['LAMBDA_TASK_ROOT'] == os.getcwd() == os.path.dirname(__file__),
             os.environ['AWS_EXECUTION_ENV'], os.environ['_HANDLER'], len(context.aws_request_id),
             '[$LATEST]' in context.log_stream_name, os.path.isdir(os.environ['TMPDIR']),
@@ -42,7 +43,7 @@ def handler(event, context):
     let expected = json!([
         "probe", "$LATEST", "arn:aws:lambda:us-east-1:000000000000:function:probe:live",
         "256", "/aws/lambda/probe", "shop", { "a": 1 }, null, true,
-        "Root=1-abc", "blue", "AKIATEST", true, "AWS_Lambda_python3.11", "app.handler", 36,
+        "Root=1-abc", "blue", "ASIA", 40, 64, true, "AWS_Lambda_python3.11", "app.handler", 36,
         true, true, false
     ]);
     assert_eq!(started.answer("{}").await, expected);

@@ -29,6 +29,8 @@ pub(crate) struct FunctionConfiguration {
     pub(crate) function_arn: String,
     pub(crate) runtime: Option<String>,
     pub(crate) handler: Option<String>,
+    /// ARN.
+    pub(crate) role: Option<String>,
     /// MB.
     pub(crate) memory_size: u32,
     /// Seconds.

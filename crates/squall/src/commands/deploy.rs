@@ -23,7 +23,7 @@ use super::print::{self, Output, Progress};
 use crate::client::lambda::FunctionConfiguration;
 use crate::client::{Client, Refusal, ServerArgs};
 
-/// What Lambda wants named and nothing here reads: a function's rights.
+/// The role of functions that are given none. Unless somebody puts it, it allows nothing.
 const ROLE: &str = "arn:aws:iam::000000000000:role/squall";
 
 /// Shown below `squall deploy --help`.
@@ -70,6 +70,9 @@ pub(crate) struct DeployArgs {
     /// A variable of its environment; when any is given, they replace all that are deployed.
     #[arg(long, value_name = "K=V", value_parser = parse_variable)]
     env: Vec<(String, String)>,
+    /// Its role, by name or ARN: what it may do, as `squall roles` says [default: what is deployed, else `squall`].
+    #[arg(long, value_name = "ROLE")]
+    role: Option<String>,
     /// Give it a URL that anybody who reaches the server can call (AuthType NONE).
     #[arg(long)]
     url: bool,
@@ -217,6 +220,10 @@ fn changes(args: &DeployArgs, plan: &Plan, deployed: &FunctionConfiguration) -> 
     if let Some(timeout) = args.timeout.filter(|timeout| *timeout != deployed.timeout) {
         fields.insert("Timeout".to_owned(), json!(timeout));
     }
+    let role = args.role.as_deref().map(role_arn);
+    if let Some(role) = role.filter(|role| deployed.role.as_ref() != Some(role)) {
+        fields.insert("Role".to_owned(), json!(role));
+    }
     let variables: BTreeMap<&str, &str> = args.env.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
     let same = deployed.environment.as_ref().is_some_and(|environment| {
         environment
@@ -229,6 +236,15 @@ fn changes(args: &DeployArgs, plan: &Plan, deployed: &FunctionConfiguration) -> 
         fields.insert("Environment".to_owned(), json!({"Variables": variables}));
     }
     fields
+}
+
+/// The server reads the name at the end of the ARN.
+fn role_arn(given: &str) -> String {
+    if given.starts_with("arn:") {
+        given.to_owned()
+    } else {
+        format!("arn:aws:iam::000000000000:role/{given}")
+    }
 }
 
 /// A runtime that was found on this machine may not be on the server's; its refusal says which are.

@@ -157,7 +157,7 @@ async fn create(args: CreateArgs) -> anyhow::Result<()> {
     make(&args.server, Call::new(Method::PUT, path(&args.name)).json(&body)).await
 }
 
-fn read_policy(given: &str) -> anyhow::Result<Value> {
+pub(super) fn read_policy(given: &str) -> anyhow::Result<Value> {
     let text = match given.strip_prefix('@') {
         Some(file) => std::fs::read_to_string(file).with_context(|| format!("could not read `{file}`"))?,
         None => given.to_owned(),
