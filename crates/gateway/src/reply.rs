@@ -1,7 +1,7 @@
 //! Answers: their body type, and the headers that all of them carry.
 
 use bytes::Bytes;
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use serde::Serialize;
 use squall_types::RequestId;
@@ -9,7 +9,7 @@ use squall_types::RequestId;
 /// What is sent: all at once, or as it comes.
 pub(crate) type Body = squall_types::Body;
 
-pub(crate) const REQUEST_ID: &str = "x-amzn-requestid";
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 
 /// A body that is there already.
 pub(crate) fn full(bytes: impl Into<Bytes>) -> Body {

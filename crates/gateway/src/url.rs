@@ -60,12 +60,15 @@ pub(crate) async fn serve_path(
     peer: SocketAddr,
 ) -> Response<Body> {
     let path = request.uri().path();
-    let rest = path.strip_prefix("/lambda-url/").unwrap_or(path).to_owned();
-    let (name, path) = rest
-        .split_once('/')
-        .map_or((rest.as_str(), "/".to_owned()), |(n, p)| (n, format!("/{p}")));
-    let name = percent_decode_str(name).decode_utf8_lossy().into_owned();
-    let Ok(name) = name.parse::<FunctionName>() else {
+    let rest = path.strip_prefix("/lambda-url/").unwrap_or(path);
+    let (name, path) = match rest.find('/') {
+        Some(end) => (&rest[..end], rest[end..].to_owned()),
+        None => (rest, "/".to_owned()),
+    };
+    let Ok(name) = percent_decode_str(name)
+        .decode_utf8_lossy()
+        .parse::<FunctionName>()
+    else {
         return unknown();
     };
     match gateway.registry.url(&name, None) {
@@ -88,7 +91,7 @@ async fn serve(
     {
         return preflight;
     }
-    let mut response = call(gateway, url, &head, body, &path, peer).await;
+    let mut response = call(gateway, url, head, body, path, peer).await;
     if let (Some(cors), Some(origin)) = (&url.cors, origin) {
         cors::mark(cors, &origin, response.headers_mut());
     }
@@ -98,29 +101,34 @@ async fn serve(
 async fn call(
     gateway: &Arc<Gateway>,
     url: &FunctionUrl,
-    head: &http::request::Parts,
+    head: http::request::Parts,
     body: Incoming,
-    path: &str,
+    path: String,
     peer: SocketAddr,
 ) -> Response<Body> {
     let target = FunctionRef {
         name: url.function.clone(),
         qualifier: url.alias.clone().map(Qualifier::Alias),
     };
-    if gateway.invoke.takes_http(&target).await.unwrap_or(false) {
+    let takes_http = gateway.invoke.takes_http(&target).await;
+    if matches!(takes_http, Ok(true)) {
         return component::call(gateway, url, target, head, body, path, peer).await;
     }
-    let (caller, body) = match read(gateway, url, head, body).await {
+    let (caller, body) = match read(gateway, url, &head, body).await {
         Ok(read) => read,
         Err(error) => return error.into_response(),
     };
+    // Only now, since it says what state the function is in. An event would be the wrong thing for a component.
+    if let Err(error) = takes_http {
+        return ApiError::from(error).into_response();
+    }
     let mut invocation = Invocation::new(target, Bytes::new());
     let trace_id = trace::id(&head.headers, invocation.request_id);
     let seen = event::Seen {
         url,
         home: gateway.registry.home(),
-        head,
-        path,
+        head: &head,
+        path: &path,
         peer,
         caller,
         trace_id: &trace_id,

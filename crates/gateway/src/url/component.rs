@@ -30,24 +30,24 @@ pub(super) async fn call(
     gateway: &Arc<Gateway>,
     url: &FunctionUrl,
     target: FunctionRef,
-    head: &Parts,
+    head: Parts,
     body: Incoming,
-    path: &str,
+    path: String,
     peer: SocketAddr,
 ) -> Response<Body> {
     let body = match url.auth_type {
         UrlAuthType::None => body.map_err(Into::into).boxed_unsync(),
         // A signature is over the whole body.
-        UrlAuthType::AwsIam => match read(gateway, url, head, body).await {
+        UrlAuthType::AwsIam => match read(gateway, url, &head, body).await {
             Ok((_, body)) => reply::full(body),
             Err(error) => return error.into_response(),
         },
     };
+    let mut invocation = Invocation::new(target, Bytes::new());
+    let trace_id = trace::id(&head.headers, invocation.request_id);
     let Some(request) = request(head, body, path, peer) else {
         return reply::plain(StatusCode::BAD_REQUEST, "the path cannot be read");
     };
-    let mut invocation = Invocation::new(target, Bytes::new());
-    let trace_id = trace::id(&head.headers, invocation.request_id);
     let request_id = invocation.request_id;
     invocation.trace_id = Some(trace_id.clone());
     let mut response = match gateway.invoke.stream(invocation, Some(request)).await {
@@ -63,29 +63,27 @@ pub(super) async fn call(
 
 /// The request as the component sees it: the path behind the function's name, and who sent it in the headers that
 /// proxies use. `None` where the path is none.
-fn request(head: &Parts, body: Body, path: &str, peer: SocketAddr) -> Option<Request<Body>> {
+fn request(head: Parts, body: Body, path: String, peer: SocketAddr) -> Option<Request<Body>> {
     let mut request = Request::new(body);
-    *request.method_mut() = head.method.clone();
-    *request.version_mut() = head.version;
     let path_and_query = match head.uri.query() {
         None => PathAndQuery::try_from(path),
         Some(query) => PathAndQuery::try_from(format!("{path}?{query}")),
     };
     *request.uri_mut() = Uri::from(path_and_query.ok()?);
-    let headers = request.headers_mut();
-    *headers = head.headers.clone();
-    let mut set = |name: HeaderName, value: &str| {
-        if let Ok(value) = HeaderValue::from_str(value) {
-            headers.insert(name, value);
-        }
-    };
-    set(FORWARDED_FOR, &peer.ip().to_string());
-    set(FORWARDED_PROTO, "http");
-    let host = head.headers.get(HOST).and_then(|host| host.to_str().ok());
-    let port = host
-        .and_then(|host| host.rsplit_once(':'))
-        .map_or("80", |(_, port)| port);
-    set(FORWARDED_PORT, port);
+    *request.method_mut() = head.method;
+    *request.version_mut() = head.version;
+    let mut headers = head.headers;
+    let port = headers
+        .get(HOST)
+        .and_then(|host| host.to_str().ok()?.rsplit_once(':'))
+        .and_then(|(_, port)| HeaderValue::from_str(port).ok())
+        .unwrap_or(HeaderValue::from_static("80"));
+    headers.insert(FORWARDED_PORT, port);
+    headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
+    if let Ok(value) = HeaderValue::try_from(peer.ip().to_string()) {
+        headers.insert(FORWARDED_FOR, value);
+    }
+    *request.headers_mut() = headers;
     Some(request)
 }
 
@@ -101,7 +99,7 @@ mod tests {
         head.headers
             .insert(FORWARDED_FOR, HeaderValue::from_static("forged"));
         let peer = SocketAddr::from(([10, 0, 0, 7], 1));
-        let request = request(&head, reply::full(""), path, peer).expect("a request");
+        let request = request(head, reply::full(""), path.to_owned(), peer).expect("a request");
         assert_eq!(request.uri(), expected);
         assert_eq!(
             request.headers()[FORWARDED_FOR],
