@@ -57,8 +57,10 @@ def run(server, client, options):
 def ours(server, client):
     """The functions."""
     pids = lambda: [server.process.pid, *server.descendants()]
+    again = {"Variables": {"SQUALL_WASM_REUSE": "100000"}}
     made = {
         "squall, C, fresh instance": guests.deploy(client, guests.HELLO_C.read_bytes()),
+        "squall, C, instance used again": guests.deploy(client, guests.HELLO_C.read_bytes(), Environment=again),
         "squall, JavaScript, fresh instance": guests.deploy(client, guests.hello_js().read_bytes(), MemorySize=256),
     }
     return [Subject(name, guests.with_url(server, client, function), pids) for name, function in made.items()]
@@ -94,7 +96,8 @@ def verdicts(figures):
     bars = [("squall, C, fresh instance", "`wasmtime serve`, C, pooling", 1.0),
             ("squall, C, fresh instance", "`wasmtime serve`, C, on demand", 1.0),
             ("squall, C, fresh instance", "workerd", 1.5),
-            ("squall, C, fresh instance", "bare hyper hello", 0.3)]
+            ("squall, C, fresh instance", "bare hyper hello", 0.3),
+            ("squall, C, instance used again", "bare hyper hello", 0.6)]
     got = []
     for subject, rival, least in bars:
         share = rate(subject) / rate(rival)

@@ -1,7 +1,7 @@
 // Streams: a component of the wasi:http proxy world whose answer leaves while it is made, without a library.
 //
 //   /echo            what is sent, piece by piece
-//   /count           how often this instance was called: always 1, each call has a fresh one
+//   /count           how often this instance was called: 1 where each call has a fresh one (SQUALL_WASM_REUSE)
 //   /fetch/HOST:PORT/PATH   what http://HOST:PORT/PATH answers, where the function's network allows it
 //   /trap            begins to answer, and breaks when all was sent
 //   /spin            begins to answer, and never ends

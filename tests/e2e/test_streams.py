@@ -7,6 +7,7 @@ import threading
 import urllib.parse
 
 import pytest
+import wire
 from botocore.exceptions import ClientError
 from functions import EXAMPLES, create, zipped
 from squall_server import wait_until
@@ -116,3 +117,27 @@ def test_only_components_have_urls_that_stream(client):
     name = create(client, ECHO)
     with pytest.raises(ClientError, match="for functions of the runtime wasm only"):
         client.create_function_url_config(FunctionName=name, AuthType="NONE", InvokeMode="RESPONSE_STREAM")
+
+
+def test_an_instance_answers_as_many_calls_as_its_function_asks_for(client, server):
+    name = component(client, Environment={"Variables": {"SQUALL_WASM_REUSE": "3"}})
+    at, path = url(client, server, name)
+    answers = [wire.send(f"http://{at.netloc}{path}/count", "GET", {}, b"") for _ in range(5)]
+    assert [answer.body for answer in answers] == [b"001", b"002", b"003", b"001", b"002"], answers
+
+
+def test_a_component_that_does_not_load_is_the_servers_error_and_never_gets_an_event(client, server):
+    """Its machine code is loaded by its first request, which finds no component; the next one does."""
+    name = component(client)
+    at, path = url(client, server, name)
+    files = [file for file in server.data_dir.rglob("function.wasm") if file.read_bytes() == STREAM.read_bytes()]
+    assert files
+    server.expected.append(r"could not (answer a request|start an instance)")
+    for file in files:
+        file.rename(file.with_suffix(".away"))
+    refused = wire.send(f"http://{at.netloc}{path}/echo", "POST", {}, b"as it is")
+    for file in files:
+        file.with_suffix(".away").rename(file)
+    assert refused.status == 500 and b"its log says why" in refused.body, refused
+    answer = wire.send(f"http://{at.netloc}{path}/echo", "POST", {}, b"as it is")
+    assert (answer.status, answer.body) == (200, b"as it is"), answer

@@ -12,6 +12,7 @@ use crate::host::{Given, Host, ModuleHost};
 use crate::instance::Loaded;
 use crate::output::{Answer, Output};
 use crate::proxy;
+use crate::sandbox::Kept;
 
 /// The largest answer, as on Lambda.
 pub(crate) const RESPONSE_BYTES_MAX: usize = 6_291_556;
@@ -40,9 +41,14 @@ impl Ended {
 }
 
 /// Runs one event. The sandbox is gone when this returns, or is dropped.
-pub(crate) async fn call(loaded: &Loaded, event: &Event, log: &LogCapture) -> Result<Reply, Fault> {
+pub(crate) async fn call(
+    loaded: &Loaded,
+    kept: &mut Kept,
+    event: &Event,
+    log: &LogCapture,
+) -> Result<Reply, Fault> {
     let ended = match &loaded.guest {
-        Guest::Proxy(proxy) => proxy::call(loaded, proxy, event, log).await,
+        Guest::Proxy(proxy) => proxy::call(loaded, proxy, kept, event, log).await,
         Guest::Command(command) => call_command(loaded, command, event, log).await,
         Guest::Module(module) => call_module(loaded, module, event, log).await,
     };
@@ -52,23 +58,27 @@ pub(crate) async fn call(loaded: &Loaded, event: &Event, log: &LogCapture) -> Re
 /// Runs one event whose answer may leave while it is made. Commands answer when they have ended.
 pub(crate) async fn stream(
     loaded: &Loaded,
+    kept: &mut Kept,
     event: &Event,
     exchange: Exchange,
     log: &LogCapture,
 ) -> Result<Reply, Fault> {
     match &loaded.guest {
-        Guest::Proxy(proxy) => proxy::exchange(loaded, proxy, event, exchange, log).await.reply(),
+        Guest::Proxy(proxy) => proxy::exchange(loaded, proxy, kept, event, exchange, log)
+            .await
+            .reply(),
         Guest::Command(_) | Guest::Module(_) if exchange.request.is_some() => {
             Err(Fault::Protocol("it takes no HTTP requests".to_owned()))
         }
-        Guest::Command(_) | Guest::Module(_) => call(loaded, event, log).await,
+        Guest::Command(_) | Guest::Module(_) => call(loaded, kept, event, log).await,
     }
 }
 
 async fn call_command(loaded: &Loaded, command: &CommandPre<Host>, event: &Event, log: &LogCapture) -> Ended {
     let answer = Answer::new(RESPONSE_BYTES_MAX);
     let stdout = Output::Answer(answer.clone());
-    let mut store = component_store(loaded, event.payload.clone(), stdout, log);
+    let stderr = Output::Log(log.clone());
+    let mut store = component_store(loaded, event.payload.clone(), stdout, stderr);
     let ran = async {
         let command = command.instantiate_async(&mut store).await?;
         command.wasi_cli_run().call_run(&mut store).await
@@ -88,7 +98,8 @@ async fn call_module(
 ) -> Ended {
     let answer = Answer::new(RESPONSE_BYTES_MAX);
     let stdout = Output::Answer(answer.clone());
-    let host = ModuleHost::new(given(loaded, event.payload.clone(), stdout, log));
+    let stderr = Output::Log(log.clone());
+    let host = ModuleHost::new(given(loaded, event.payload.clone(), stdout, stderr));
     let mut store = bounded(Store::new(&loaded.engine, host));
     store.limiter(|host| &mut host.limits);
     let ran = async {
@@ -104,25 +115,20 @@ async fn call_module(
 }
 
 /// A sandbox for a component: nothing of another call is in it.
-pub(crate) fn component_store(
-    loaded: &Loaded,
-    stdin: Bytes,
-    stdout: Output,
-    log: &LogCapture,
-) -> Store<Host> {
-    let host = Host::new(given(loaded, stdin, stdout, log));
+pub(crate) fn component_store(loaded: &Loaded, stdin: Bytes, stdout: Output, stderr: Output) -> Store<Host> {
+    let host = Host::new(given(loaded, stdin, stdout, stderr));
     let mut store = bounded(Store::new(&loaded.engine, host));
     store.limiter(|host| &mut host.limits);
     store
 }
 
-fn given<'a>(loaded: &'a Loaded, stdin: Bytes, stdout: Output, log: &LogCapture) -> Given<'a> {
+fn given(loaded: &Loaded, stdin: Bytes, stdout: Output, stderr: Output) -> Given<'_> {
     Given {
         environment: &loaded.environment,
         memory_bytes_max: loaded.memory_bytes_max,
         stdin,
         stdout,
-        stderr: Output::Log(log.clone()),
+        stderr,
     }
 }
 

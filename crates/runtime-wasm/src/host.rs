@@ -2,13 +2,21 @@
 //!
 //! No files, no sockets, no outgoing requests: the network rules of functions decide about those, later.
 
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+
 use bytes::Bytes;
 use http::{HeaderName, Request, Response};
+use http_body_util::BodyExt;
+use hyper::body::{Body, Frame, SizeHint};
 use wasmtime::ResourceLimiter;
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::p1::WasiP1Ctx;
 use wasmtime_wasi::p2::pipe::MemoryInputPipe;
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+use wasmtime_wasi_http::p2::body::{HostOutgoingBody, HyperIncomingBody};
+use wasmtime_wasi_http::p2::types::HostResponseOutparam;
 use wasmtime_wasi_http::{
     DEFAULT_FORBIDDEN_HEADERS, Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks,
     WasiHttpView,
@@ -22,12 +30,17 @@ const MEMORIES_MAX: usize = 20;
 const INSTANCES_MAX: usize = 200;
 const TABLE_ELEMENTS_MAX: usize = 20_000;
 
-/// The data of one call's store, for components.
+/// The most resources (streams, requests, headers) that a component may hold.
+const RESOURCES_MAX: usize = 10_000;
+
+/// The data of one store of a component.
 pub(crate) struct Host {
     wasi: WasiCtx,
     http: WasiHttpCtx,
     table: ResourceTable,
     hooks: NoOutgoing,
+    /// The body of the request that it has: it goes with the call, also where the guest keeps its handle.
+    lent: Option<Lent>,
     pub(crate) limits: Limits,
 }
 
@@ -65,13 +78,73 @@ impl Given<'_> {
 impl Host {
     pub(crate) fn new(given: Given<'_>) -> Self {
         let limits = Limits::new(given.memory_bytes_max);
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(RESOURCES_MAX);
         Self {
             wasi: given.builder().build(),
             http: WasiHttpCtx::new(),
-            table: ResourceTable::new(),
+            table,
             hooks: NoOutgoing,
+            lent: None,
             limits,
         }
+    }
+
+    /// Lends a request's body to the guest until the call ends.
+    pub(crate) fn lend(&mut self, body: HyperIncomingBody) -> HyperIncomingBody {
+        let lent = Lent(Arc::new(Mutex::new(Some(body))));
+        self.lent = Some(lent.clone());
+        lent.boxed_unsync()
+    }
+
+    /// Whether the guest holds a response that it has not made, or a body that it has not finished.
+    pub(crate) fn owes(&mut self) -> bool {
+        self.table
+            .iter_mut()
+            .any(|held| held.is::<HostOutgoingBody>() || held.is::<HostResponseOutparam>())
+    }
+
+    /// The call has ended, and the sandbox goes on: whoever sends the request's body waits for it no longer.
+    pub(crate) fn end_call(&mut self) {
+        if let Some(lent) = self.lent.take() {
+            lent.body().take();
+        }
+    }
+}
+
+/// A body that can be taken away from its reader, for whom it then ends.
+#[derive(Clone)]
+struct Lent(Arc<Mutex<Option<HyperIncomingBody>>>);
+
+impl Lent {
+    fn body(&self) -> MutexGuard<'_, Option<HyperIncomingBody>> {
+        // A body whose reading panicked is not read on, but dropped.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Body for Lent {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        match &mut *self.body() {
+            Some(body) => Pin::new(body).poll_frame(context),
+            None => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body().as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body()
+            .as_ref()
+            .map_or_else(SizeHint::default, Body::size_hint)
     }
 }
 

@@ -1,4 +1,5 @@
-//! One slot for calls of a guest: each call gets a fresh sandbox, so nothing is left of one call in the next.
+//! One slot for calls of a guest: each call gets a fresh sandbox, so nothing is left of one call in the next, unless
+//! the function asks for that (`sandbox`).
 //!
 //! A trap ends the call's sandbox and not the slot. Dropping an `invoke` drops its sandbox wherever it is: a guest
 //! that runs gives way at every tick of the epoch, which is where it is cut off.
@@ -14,6 +15,7 @@ use wasmtime::Engine;
 
 use crate::call;
 use crate::guest::Guest;
+use crate::sandbox::{Kept, Reuse};
 
 /// A guest of one revision, shared by all its instances.
 pub(crate) struct Loaded {
@@ -22,10 +24,12 @@ pub(crate) struct Loaded {
     pub(crate) environment: Vec<(String, String)>,
     /// Of all linear memories of one call together.
     pub(crate) memory_bytes_max: usize,
+    /// Where the function asks for it.
+    pub(crate) reuse: Option<Arc<Reuse>>,
 }
 
 impl Loaded {
-    pub(crate) fn new(engine: Engine, guest: Guest, revision: &Revision) -> Self {
+    pub(crate) fn new(engine: Engine, guest: Guest, revision: &Revision, reuse: Option<Arc<Reuse>>) -> Self {
         let variables = revision.environment.iter();
         Self {
             engine,
@@ -34,6 +38,7 @@ impl Loaded {
                 .map(|(name, value)| (name.clone(), value.clone()))
                 .collect(),
             memory_bytes_max: usize::try_from(u64::from(revision.memory_mib) * MIB).unwrap_or(usize::MAX),
+            reuse,
         }
     }
 }
@@ -42,6 +47,7 @@ impl Loaded {
 pub(crate) struct WasmInstance {
     id: InstanceId,
     loaded: Arc<Loaded>,
+    kept: Kept,
     /// Never sent to: a slot does not end by itself.
     exit: watch::Sender<Option<Exit>>,
 }
@@ -51,6 +57,7 @@ impl WasmInstance {
         Self {
             id: InstanceId::random(),
             loaded,
+            kept: Kept::default(),
             exit: watch::Sender::new(None),
         }
     }
@@ -68,7 +75,7 @@ impl Instance for WasmInstance {
     }
 
     async fn invoke(&mut self, event: &Event, log: &mut LogCapture) -> Result<Reply, Fault> {
-        call::call(&self.loaded, event, log).await
+        call::call(&self.loaded, &mut self.kept, event, log).await
     }
 
     async fn stream(
@@ -77,7 +84,7 @@ impl Instance for WasmInstance {
         exchange: Exchange,
         log: &mut LogCapture,
     ) -> Result<Reply, Fault> {
-        call::stream(&self.loaded, event, exchange, log).await
+        call::stream(&self.loaded, &mut self.kept, event, exchange, log).await
     }
 
     fn exit(&self) -> ExitWatch {

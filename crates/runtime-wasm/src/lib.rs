@@ -2,7 +2,8 @@
 //!
 //! A function is a component of the `wasi:http` proxy world, a `wasi:cli/command` component, or a core module of
 //! WASI preview 1. It is compiled once, when it is deployed, in a process of its own (`compile`); the machine code is
-//! kept by content (`cache`), loaded for the first call (`guest`), and each call gets a fresh instance (`call`).
+//! kept by content (`cache`), loaded for the first call (`guest`), and each call gets a fresh instance (`call`),
+//! or one that has answered before, where the function asks for it (`sandbox`).
 
 mod artifact;
 mod cache;
@@ -16,6 +17,7 @@ mod output;
 mod proxy;
 mod respond;
 mod runtime;
+mod sandbox;
 
 pub use compile::{Compiler, compile_in_child};
 pub use runtime::{WasmConfig, WasmRuntime};

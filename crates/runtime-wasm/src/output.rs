@@ -20,6 +20,33 @@ pub(crate) enum Output {
     Answer(Answer),
     /// What is written for people. Bounded by the capture itself.
     Log(LogCapture),
+    /// The same, of a guest that answers several calls.
+    Redirected(Redirected),
+}
+
+/// The log of the call that a guest runs now; between calls nothing is kept of what it writes.
+#[derive(Clone)]
+pub(crate) struct Redirected(Arc<Mutex<Option<LogCapture>>>);
+
+impl Redirected {
+    pub(crate) fn new(log: &LogCapture) -> Self {
+        Self(Arc::new(Mutex::new(Some(log.clone()))))
+    }
+
+    /// From now on it is another call's.
+    pub(crate) fn redirect(&self, log: &LogCapture) {
+        *self.log() = Some(log.clone());
+    }
+
+    /// The call has ended.
+    pub(crate) fn silence(&self) {
+        *self.log() = None;
+    }
+
+    fn log(&self) -> MutexGuard<'_, Option<LogCapture>> {
+        // A place for a handle is whole at any time.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Output {
@@ -27,6 +54,11 @@ impl Output {
         match self {
             Self::Answer(answer) => answer.push(bytes),
             Self::Log(log) => log.push(bytes),
+            Self::Redirected(redirected) => {
+                if let Some(log) = &mut *redirected.log() {
+                    log.push(bytes);
+                }
+            }
         }
     }
 }
@@ -132,6 +164,22 @@ impl AsyncWrite for Output {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_written_goes_to_the_call_that_runs() {
+        let (first, second) = (LogCapture::new(100), LogCapture::new(100));
+        let redirected = Redirected::new(&first);
+        let mut held = Output::Redirected(redirected.clone());
+        held.push(b"one\n");
+        redirected.silence();
+        held.push(b"between\n");
+        redirected.redirect(&second);
+        held.push(b"two\n");
+        let texts =
+            |mut log: LogCapture| -> Vec<String> { log.finish().into_iter().map(|line| line.text).collect() };
+        assert_eq!(texts(first), ["one"]);
+        assert_eq!(texts(second), ["two"]);
+    }
 
     #[test]
     fn an_answer_past_its_bound_is_counted_and_not_kept() {

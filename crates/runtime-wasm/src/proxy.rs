@@ -6,6 +6,7 @@
 use std::convert::Infallible;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use http::{HeaderName, HeaderValue, Method, Request, Response, header};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use squall_runtime::{Event, Exchange, Fault, LogCapture, Responder};
@@ -22,8 +23,8 @@ use wasmtime_wasi_http::{Error, WasiHttpView};
 use crate::call::{self, Ended, RESPONSE_BYTES_MAX};
 use crate::host::Host;
 use crate::instance::Loaded;
-use crate::output::Output;
 use crate::respond::{self, Flowing};
+use crate::sandbox::{Kept, Sandbox};
 
 /// What the host has of a response until the guest sets it.
 type Promised = oneshot::Receiver<Result<Response<HyperOutgoingBody>, ErrorCode>>;
@@ -45,19 +46,48 @@ enum Missing {
 }
 
 /// Runs one event whose answer is wanted whole.
-pub(crate) async fn call(loaded: &Loaded, proxy: &ProxyPre<Host>, event: &Event, log: &LogCapture) -> Ended {
-    let mut store = call::component_store(loaded, Bytes::new(), Output::Log(log.clone()), log);
-    let (request, outparam, promised) = match made(&mut store, payload(event)) {
+pub(crate) async fn call(
+    loaded: &Loaded,
+    proxy: &ProxyPre<Host>,
+    kept: &mut Kept,
+    event: &Event,
+    log: &LogCapture,
+) -> Ended {
+    let mut sandbox = kept.take(loaded, log);
+    let (request, outparam, promised) = match made(&mut sandbox.store, payload(event)) {
         Ok(made) => made,
         Err(fault) => return Ended::fault(fault),
     };
-    // It owns the store: what the guest has left open ends with the guest, so that nobody waits for it.
+    let second_call = sandbox.second_call(loaded, log);
     let handling = async move {
-        let handled = handle(&mut store, proxy, request, outparam).await;
-        (handled, store.data().limits.memory_bytes())
+        let handled = handle(&mut sandbox, proxy, request, outparam).await;
+        (handled, sandbox)
     };
+    let collecting = collect(promised);
+    tokio::pin!(handling, collecting);
     // Both at once: the guest waits while nobody reads its body.
-    let ((handled, memory_bytes), response) = tokio::join!(handling, collect(promised));
+    let (handled, sandbox, response) = tokio::select! {
+        biased;
+        (handled, sandbox) = &mut handling => (handled, sandbox, collecting.as_mut().now_or_never()),
+        response = &mut collecting => {
+            let (handled, sandbox) = handling.await;
+            (handled, sandbox, Some(response))
+        }
+    };
+    let memory_bytes = sandbox.memory_bytes();
+    // What the guest has left open ends with its sandbox, so that nobody waits for it.
+    if handled.is_ok() {
+        kept.put(loaded, sandbox);
+    } else {
+        drop(sandbox);
+    }
+    let response = match response {
+        Some(response) => response,
+        None => collecting.await,
+    };
+    if let (Ok(()), Ok(_), Some(second_call)) = (&handled, &response, second_call) {
+        second_call.answered();
+    }
     let result = match (handled, response) {
         (_, Err(Missing::TooLarge)) => Err(call::too_large(RESPONSE_BYTES_MAX + 1)),
         (Err(trap), _) => Ok(Err(call::guest_error(&trap))),
@@ -71,41 +101,48 @@ pub(crate) async fn call(loaded: &Loaded, proxy: &ProxyPre<Host>, event: &Event,
 pub(crate) async fn exchange(
     loaded: &Loaded,
     proxy: &ProxyPre<Host>,
+    kept: &mut Kept,
     event: &Event,
     exchange: Exchange,
     log: &LogCapture,
 ) -> Ended {
-    let mut store = call::component_store(loaded, Bytes::new(), Output::Log(log.clone()), log);
+    let mut sandbox = kept.take(loaded, log);
     let request = match exchange.request {
         Some(request) => incoming(request, event),
         None => payload(event),
     };
-    let (request, outparam, promised) = match made(&mut store, request) {
+    let request = match &loaded.reuse {
+        Some(_) => request.map(|body| sandbox.store.data_mut().lend(body)),
+        None => request,
+    };
+    let made = match made(&mut sandbox.store, request) {
         Ok(made) => made,
         Err(fault) => return Ended::fault(fault),
     };
-    let result = stream(
-        &mut store,
-        proxy,
-        (request, outparam, promised),
-        exchange.responder,
-    )
-    .await;
+    let second_call = sandbox.second_call(loaded, log);
+    let ended = stream(&mut sandbox, proxy, made, exchange.responder).await;
+    let memory_bytes = sandbox.memory_bytes();
+    if ended.is_ok() {
+        if let Some(second_call) = second_call {
+            second_call.answered();
+        }
+        kept.put(loaded, sandbox);
+    }
     Ended {
-        result: Ok(result),
-        memory_bytes: store.data().limits.memory_bytes(),
+        result: Ok(ended.map(|()| Bytes::new())),
+        memory_bytes,
     }
 }
 
 /// Runs the guest. Its answer begins when the guest has ended, and then it is whole; or, where that takes longer than
 /// until its head is there, with the head.
 async fn stream(
-    store: &mut Store<Host>,
+    sandbox: &mut Sandbox,
     proxy: &ProxyPre<Host>,
     (request, outparam, mut promised): Made,
     responder: Responder,
-) -> Result<Bytes, FunctionError> {
-    let handling = handle(store, proxy, request, outparam);
+) -> Result<(), FunctionError> {
+    let handling = handle(sandbox, proxy, request, outparam);
     tokio::pin!(handling);
     let promised = tokio::select! {
         biased;
@@ -113,7 +150,7 @@ async fn stream(
             handled.map_err(|trap| call::guest_error(&trap))?;
             let response = set(promised.try_recv().ok())?;
             responder.begin(respond::whole(response));
-            return Ok(Bytes::new());
+            return Ok(());
         }
         promised = &mut promised => promised.ok(),
     };
@@ -128,7 +165,7 @@ async fn stream(
     let (flowing, response) = Flowing::begin(response);
     responder.begin(response);
     match flowing.alongside(handling).await {
-        Ok(()) => Ok(Bytes::new()),
+        Ok(()) => Ok(()),
         Err(trap) => Err(call::guest_error(&trap)),
     }
 }
@@ -146,13 +183,13 @@ fn set(
 }
 
 async fn handle(
-    store: &mut Store<Host>,
+    sandbox: &mut Sandbox,
     proxy: &ProxyPre<Host>,
     request: Resource<HostIncomingRequest>,
     outparam: Resource<HostResponseOutparam>,
 ) -> wasmtime::Result<()> {
-    let instance = proxy.instantiate_async(&mut *store).await?;
-    let handler = instance.wasi_http_incoming_handler();
+    let (guest, store) = sandbox.guest(proxy).await?;
+    let handler = guest.wasi_http_incoming_handler();
     handler.call_handle(store, request, outparam).await
 }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use squall_runtime::{Instance, NotOffered, Runtime, StartError};
 use squall_types::{PrepareError, Revision, RevisionId, RuntimeName};
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, Semaphore};
 use wasmtime::Engine;
 
 use crate::artifact::{self, ArtifactError};
@@ -16,6 +16,7 @@ use crate::compile::{CompileError, Compiler};
 use crate::engine::{self, TICK};
 use crate::guest::{Guest, LoadError, Loader};
 use crate::instance::{Loaded, WasmInstance};
+use crate::sandbox::{KEPT_MAX, Reuse};
 
 /// What a WebAssembly runtime needs to know.
 #[derive(Debug, Clone)]
@@ -38,6 +39,8 @@ struct Parts {
     engine: Engine,
     loader: Loader,
     cache: Cache,
+    /// Room for sandboxes that are kept between calls.
+    kept: Arc<Semaphore>,
 }
 
 impl Parts {
@@ -53,6 +56,7 @@ impl Parts {
             engine,
             loader,
             cache,
+            kept: Arc::new(Semaphore::new(KEPT_MAX)),
         })
     }
 }
@@ -90,20 +94,29 @@ impl WasmRuntime {
     /// Compiles what was never compiled, and loads it.
     async fn load(&self, revision: &Revision) -> Result<Loaded, PrepareError> {
         let parts = self.parts().await?;
+        let reuse = Reuse::asked(&revision.environment, parts.kept.clone()).map_err(PrepareError::Code)?;
         let wasm = artifact::find(&revision.code.dir, &revision.handler).map_err(of_artifact)?;
-        let code = parts.cache.machine_code(&wasm).await.map_err(of_compiling)?;
+        let code = parts
+            .cache
+            .machine_code(&wasm)
+            .await
+            .map_err(of_compiling)?;
         let guest = match parts.loader.load(&code) {
             Err(LoadError::Refused(error)) => {
                 tracing::info!(function = %revision.name, %error, "compiling code again that the engine refused");
                 let discarded = parts.cache.discard(&code).await;
                 discarded.map_err(|error| of_compiling(error.into()))?;
-                let code = parts.cache.machine_code(&wasm).await.map_err(of_compiling)?;
+                let code = parts
+                    .cache
+                    .machine_code(&wasm)
+                    .await
+                    .map_err(of_compiling)?;
                 parts.loader.load(&code)
             }
             loaded => loaded,
         };
         let guest = guest.map_err(of_loading)?;
-        Ok(Loaded::new(parts.engine.clone(), guest, revision))
+        Ok(Loaded::new(parts.engine.clone(), guest, revision, reuse))
     }
 
     /// The guest of a revision, loaded once however many ask.

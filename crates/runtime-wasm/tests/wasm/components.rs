@@ -6,7 +6,7 @@ use crate::host::{World, answer, call, error};
 use crate::streams;
 
 /// Built by examples/hello-wasm-http-c/build.sh.
-const HELLO: &[u8] = include_bytes!("../../../../examples/hello-wasm-http-c/hello.wasm");
+pub(crate) const HELLO: &[u8] = include_bytes!("../../../../examples/hello-wasm-http-c/hello.wasm");
 
 /// A component of the proxy world that does `body` with a request and the place for its response.
 fn handler(body: &str) -> Vec<u8> {

@@ -59,8 +59,19 @@ impl World {
         self.runtime.prepare(&self.revision(wasm)).await
     }
 
+    /// A revision with one variable more.
+    pub(crate) fn revision_with(&self, wasm: &[u8], variable: &str, value: &str) -> Arc<Revision> {
+        let mut revision = Revision::clone(&self.revision(wasm));
+        revision.environment.insert(variable.to_owned(), value.to_owned());
+        Arc::new(revision)
+    }
+
     pub(crate) async fn instance(&self, wasm: &[u8]) -> Box<dyn Instance> {
-        let created = self.runtime.create(&self.revision(wasm)).await;
+        self.instance_of(&self.revision(wasm)).await
+    }
+
+    pub(crate) async fn instance_of(&self, revision: &Arc<Revision>) -> Box<dyn Instance> {
+        let created = self.runtime.create(revision).await;
         let mut instance = created.expect("an instance");
         let mut log = LogCapture::new(1024);
         instance.init(&mut log).await.expect("initialised");

@@ -5,6 +5,7 @@
 mod components;
 mod host;
 mod hostile;
+mod reuse;
 mod streams;
 
 use squall_runtime::{Exit, Fault, LogCapture, Runtime};

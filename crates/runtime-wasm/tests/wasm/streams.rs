@@ -13,10 +13,10 @@ use crate::host::{World, error, event};
 /// Built by examples/stream-wasm-http-c/build.sh, which says what each path does.
 pub(crate) const STREAM: &[u8] = include_bytes!("../../../../examples/stream-wasm-http-c/stream.wasm");
 
-type Begun = oneshot::Receiver<(Version, Response<Body>)>;
+pub(crate) type Begun = oneshot::Receiver<(Version, Response<Body>)>;
 
 /// A request whose body is sent through the channel.
-fn request(path: &str) -> (Request<Body>, mpsc::Sender<&'static str>) {
+pub(crate) fn request(path: &str) -> (Request<Body>, mpsc::Sender<&'static str>) {
     let (sender, receiver) = mpsc::channel::<&'static str>(1);
     let pieces = futures_util::stream::unfold(receiver, |mut receiver| async {
         let piece = receiver.recv().await?;
@@ -28,7 +28,7 @@ fn request(path: &str) -> (Request<Body>, mpsc::Sender<&'static str>) {
     (request, sender)
 }
 
-fn exchange(request: Request<Body>) -> (Exchange, Begun) {
+pub(crate) fn exchange(request: Request<Body>) -> (Exchange, Begun) {
     let (caller, begun) = oneshot::channel();
     let exchange = Exchange {
         request: Some(request),
