@@ -2,17 +2,27 @@
 //!
 //! Loading it runs it, so it is loaded only from a folder that the server alone writes, and only when its checksum
 //! is the one that was written beside it. A file that is damaged, or of another engine, is compiled again.
+//! Revisions of one content share it. Each leaves an empty file `users/REVISION.CONTENT`, durable enough: one that a
+//! crash loses costs a compilation, one that stays costs its machine code's room. The last to go takes it along.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
+use squall_types::RevisionId;
 use tokio::sync::{Mutex, watch};
+use xxhash_rust::xxh3::Xxh3;
 
 use crate::compile::{CompileError, Compiler};
 
 /// What is larger is compiled for seconds, and does not hold up what is not.
 const SMALL_BYTES_MAX: u64 = 1024 * 1024;
+/// Files are hashed in pieces of this size: to read one whole costs more than to hash it.
+const PIECE_BYTES: usize = 256 * 1024;
+/// The folder of who uses what.
+const USERS: &str = "users";
 
 /// The folder of machine code.
 #[derive(Debug)]
@@ -23,6 +33,9 @@ pub(crate) struct Cache {
     /// One compilation of large files at a time, for each uses all cores, and one of small ones beside it.
     compiling_large: Mutex<()>,
     compiling_small: Mutex<()>,
+    /// The content of each revision, as the folder of users has it. Held while it changes, so that nobody takes away
+    /// what another has just named.
+    users: Mutex<HashMap<String, String>>,
     stopping: watch::Sender<bool>,
 }
 
@@ -36,33 +49,51 @@ impl Cache {
         std::fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
-            .create(&dir)?;
+            .create(dir.join(USERS))?;
         for entry in std::fs::read_dir(&dir)? {
-            let path = entry?.path();
+            let entry = entry?;
+            let path = entry.path();
             let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-            if !stem.ends_with(&fingerprint) {
+            if !stem.ends_with(&fingerprint) && !entry.file_type()?.is_dir() {
                 std::fs::remove_file(path)?;
             }
         }
+        let users = std::fs::read_dir(dir.join(USERS))?
+            .filter_map(|entry| match entry {
+                Ok(entry) => {
+                    let name = entry.file_name().into_string().ok()?;
+                    let (revision, content) = name.split_once('.')?;
+                    Some(Ok((revision.to_owned(), content.to_owned())))
+                }
+                Err(error) => Some(Err(error)),
+            })
+            .collect::<io::Result<_>>()?;
         Ok(Self {
             dir,
             fingerprint,
             compiler,
             compiling_large: Mutex::default(),
             compiling_small: Mutex::default(),
+            users: Mutex::new(users),
             stopping: watch::Sender::new(false),
         })
     }
 
-    /// The path of checked machine code for the file at `wasm`; compiles it where there is none.
-    pub(crate) async fn machine_code(&self, wasm: &Path) -> Result<PathBuf, CompileError> {
+    /// The path of checked machine code for the file at `wasm`, which this revision uses from now on; compiles it where
+    /// there is none.
+    pub(crate) async fn machine_code(
+        &self,
+        wasm: &Path,
+        revision: RevisionId,
+    ) -> Result<PathBuf, CompileError> {
         let turn = if tokio::fs::metadata(wasm).await?.len() > SMALL_BYTES_MAX {
             &self.compiling_large
         } else {
             &self.compiling_small
         };
-        let name = checksum(wasm).await?;
-        let path = self.dir.join(format!("{name}-{}.cwasm", self.fingerprint));
+        let content = content(wasm).await?;
+        self.come(revision, &content).await?;
+        let path = self.path(&content);
         if is_whole(&path).await {
             return Ok(path);
         }
@@ -74,15 +105,41 @@ impl Cache {
         }
     }
 
-    /// Removes machine code that the engine refused, checksum first: the next to ask has it compiled.
-    pub(crate) async fn discard(&self, machine_code: &Path) -> io::Result<()> {
-        for path in [&*checksum_path(machine_code), machine_code] {
-            match tokio::fs::remove_file(path).await {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
+    fn path(&self, content: &str) -> PathBuf {
+        self.dir.join(format!("{content}-{}.cwasm", self.fingerprint))
+    }
+
+    fn user(&self, revision: &str, content: &str) -> PathBuf {
+        self.dir.join(USERS).join(format!("{revision}.{content}"))
+    }
+
+    async fn come(&self, revision: RevisionId, content: &str) -> io::Result<()> {
+        let mut users = self.users.lock().await;
+        if let Entry::Vacant(place) = users.entry(revision.to_string()) {
+            tokio::fs::write(self.user(place.key(), content), b"").await?;
+            place.insert(content.to_owned());
         }
         Ok(())
+    }
+
+    /// The revision will not be used again: machine code that it alone used goes.
+    pub(crate) async fn leave(&self, revision: RevisionId) -> io::Result<()> {
+        let revision = revision.to_string();
+        let mut users = self.users.lock().await;
+        let Some(content) = users.remove(&revision) else {
+            return Ok(());
+        };
+        if !users.values().any(|used| *used == content) {
+            self.discard(&self.path(&content)).await?;
+        }
+        // Last, so that a crash before it leaves a file that says what is there.
+        remove(&self.user(&revision, &content)).await
+    }
+
+    /// Removes machine code that the engine refused, checksum first: the next to ask has it compiled.
+    pub(crate) async fn discard(&self, machine_code: &Path) -> io::Result<()> {
+        remove(&checksum_path(machine_code)).await?;
+        remove(machine_code).await
     }
 
     /// Ends what is being compiled, and compiles nothing more.
@@ -113,29 +170,86 @@ impl Drop for Fresh {
     }
 }
 
+/// Removes a file that may be gone.
+async fn remove(path: &Path) -> io::Result<()> {
+    match tokio::fs::remove_file(path).await {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
 async fn install(fresh: &Path, path: &Path) -> io::Result<()> {
     tokio::fs::write(checksum_path(path), checksum(fresh).await?).await?;
     tokio::fs::rename(fresh, path).await
 }
 
 async fn is_whole(path: &Path) -> bool {
-    let Ok(written) = tokio::fs::read_to_string(checksum_path(path)).await else {
-        return false;
-    };
-    checksum(path).await.is_ok_and(|found| found == written)
+    match tokio::fs::read_to_string(checksum_path(path)).await {
+        Ok(written) => checksum(path).await.is_ok_and(|found| found == written),
+        Err(_) => is_whole_by_sha256(path).await,
+    }
 }
 
-/// The SHA-256 of a file, taken beside the threads that serve calls: 37 MB of machine code take tens of milliseconds.
+/// What an older server has compiled has a SHA-256 beside it, and gets our checksum instead.
+async fn is_whole_by_sha256(path: &Path) -> bool {
+    let old = path.with_extension("sha256");
+    let Ok(written) = tokio::fs::read_to_string(&old).await else {
+        return false;
+    };
+    if content(path).await.is_ok_and(|found| found == written)
+        && let Ok(checksum) = checksum(path).await
+    {
+        return tokio::fs::write(checksum_path(path), checksum).await.is_ok() && remove(&old).await.is_ok();
+    }
+    false
+}
+
+/// Names a guest by what it is, whoever made it.
+async fn content(wasm: &Path) -> io::Result<String> {
+    hashed(
+        wasm,
+        Sha256::new(),
+        |hash, piece| hash.update(piece),
+        |hash| hex(&hash.finalize()),
+    )
+    .await
+}
+
+/// Tells whether a file of ours is whole. Nobody else writes it, so that a fast hash will do: 50 MB of machine code are
+/// hashed on the way of a first call.
 async fn checksum(path: &Path) -> io::Result<String> {
+    let text = |hash: Xxh3| format!("{:032x}", hash.digest128());
+    hashed(path, Xxh3::new(), |hash, piece| hash.update(piece), text).await
+}
+
+/// Hashes a file beside the threads that serve calls.
+async fn hashed<H: Send + 'static>(
+    path: &Path,
+    mut hash: H,
+    add: fn(&mut H, &[u8]),
+    text: fn(H) -> String,
+) -> io::Result<String> {
+    use std::io::Read;
     let path = path.to_owned();
-    let hash = move || std::fs::read(path).map(|content| hex(&Sha256::digest(&content)));
-    tokio::task::spawn_blocking(hash)
+    let read = move || {
+        let mut file = std::fs::File::open(path)?;
+        let mut piece = vec![0; PIECE_BYTES];
+        loop {
+            match file.read(&mut piece) {
+                Ok(0) => return Ok(text(hash)),
+                Ok(bytes) => add(&mut hash, &piece[..bytes]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    };
+    tokio::task::spawn_blocking(read)
         .await
         .map_err(io::Error::other)?
 }
 
 fn checksum_path(path: &Path) -> PathBuf {
-    path.with_extension("sha256")
+    path.with_extension("xxh3")
 }
 
 fn hex(bytes: &[u8]) -> String {

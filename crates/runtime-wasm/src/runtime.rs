@@ -98,7 +98,7 @@ impl WasmRuntime {
         let wasm = artifact::find(&revision.code.dir, &revision.handler).map_err(of_artifact)?;
         let code = parts
             .cache
-            .machine_code(&wasm)
+            .machine_code(&wasm, revision.id)
             .await
             .map_err(of_compiling)?;
         let guest = match parts.loader.load(&code) {
@@ -108,7 +108,7 @@ impl WasmRuntime {
                 discarded.map_err(|error| of_compiling(error.into()))?;
                 let code = parts
                     .cache
-                    .machine_code(&wasm)
+                    .machine_code(&wasm, revision.id)
                     .await
                     .map_err(of_compiling)?;
                 parts.loader.load(&code)
@@ -209,6 +209,21 @@ impl Runtime for WasmRuntime {
 
     async fn retire(&self, revision: RevisionId) {
         self.forget(revision);
+        // Most revisions are of other runtimes; where no machine code was ever kept, no engine is made for them.
+        if self.parts.get().is_none() && !self.config.dir.exists() {
+            return;
+        }
+        let left = match self.parts().await {
+            Ok(parts) => parts
+                .cache
+                .leave(revision)
+                .await
+                .map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        if let Err(error) = left {
+            tracing::warn!(%revision, error, "could not remove machine code that nobody uses");
+        }
     }
 
     async fn shutdown(&self) {

@@ -243,6 +243,61 @@ async fn damaged_machine_code_is_compiled_again() {
 }
 
 #[tokio::test]
+async fn what_an_older_server_compiled_is_used() {
+    use sha2::Digest;
+    let world = World::new();
+    world.prepare(HELLO).await.expect("compiled");
+    let dir = world.machine_code_dir();
+    let with = |extension: &str| {
+        let entries = std::fs::read_dir(&dir).expect("a folder");
+        let mut paths = entries.map(|entry| entry.expect("an entry").path());
+        paths.find(|path| path.extension().is_some_and(|e| e == extension))
+    };
+    let code = with("cwasm").expect("machine code");
+    std::fs::remove_file(with("xxh3").expect("a checksum")).expect("removed");
+    let hash = sha2::Sha256::digest(std::fs::read(&code).expect("readable"));
+    let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    std::fs::write(code.with_extension("sha256"), hex).expect("written");
+    let before = std::fs::metadata(&code)
+        .and_then(|meta| meta.modified())
+        .expect("a time");
+    let world = world.restarted();
+    assert!(answer(world.call(HELLO, "{}").await.0).contains("Hello"));
+    let after = std::fs::metadata(&code)
+        .and_then(|meta| meta.modified())
+        .expect("a time");
+    assert_eq!(before, after, "it was not compiled again");
+    assert!(with("sha256").is_none() && with("xxh3").is_some());
+}
+
+#[tokio::test]
+async fn machine_code_goes_with_the_last_revision_that_uses_it() {
+    let world = World::new();
+    let (first, second) = (world.revision(HELLO), world.revision(HELLO));
+    let other = world.revision(&module("", ""));
+    for revision in [&first, &second, &other] {
+        world.runtime.prepare(revision).await.expect("compiled");
+    }
+    let files = |world: &World| {
+        let entries = std::fs::read_dir(world.machine_code_dir()).expect("a folder");
+        let files = entries.filter(|entry| entry.as_ref().expect("an entry").path().is_file());
+        files.count()
+    };
+    assert_eq!(files(&world), 4, "two contents, each with its checksum");
+    world.runtime.retire(first.id).await;
+    assert_eq!(files(&world), 4, "the second revision uses it");
+    let world = world.restarted();
+    world.runtime.retire(second.id).await;
+    assert_eq!(files(&world), 2);
+    world.runtime.retire(other.id).await;
+    assert_eq!(files(&world), 0);
+    assert!(
+        answer(world.call(HELLO, "{}").await.0).contains("Hello"),
+        "compiled again"
+    );
+}
+
+#[tokio::test]
 async fn a_stopped_runtime_blames_nobody() {
     let world = World::new();
     world.prepare(HELLO).await.expect("compiled");
