@@ -30,9 +30,11 @@ import warm  # noqa: E402
 import wasm  # noqa: E402
 import wasm_many  # noqa: E402
 import wasm_start  # noqa: E402
+import wasm_stop  # noqa: E402
 from squall_server import Server, binary  # noqa: E402
 
-QUESTIONS = {"warm": warm, "cold": cold, "idle": idle, "wasm": wasm, "wasm-start": wasm_start, "wasm-many": wasm_many,
+QUESTIONS = {"warm": warm, "cold": cold, "idle": idle, "wasm": wasm, "wasm-start": wasm_start,
+             "wasm-stop": wasm_stop, "wasm-many": wasm_many,
              "composition": composition, "state": state, "locality": locality, "gossip": gossip, "retwis": retwis}
 OWN_SERVERS = {"idle", "wasm-many", "retwis"}
 
