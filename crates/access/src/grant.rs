@@ -13,7 +13,7 @@ use crate::policy::{Policy, PolicyError};
 pub enum Grant {
     /// `admin`: everything, also keys.
     Admin,
-    /// `deploy`: everything but keys.
+    /// `deploy`: everything but keys and roles.
     Deploy,
     /// `read-only`: looking, also into state and logs; no calls.
     ReadOnly,
@@ -68,12 +68,14 @@ impl fmt::Display for Grant {
     }
 }
 
-/// The actions on keys: whoever may do them may do everything.
-const KEYS: [&str; 4] = [
+/// What is about keys and roles: whoever may do it may do everything.
+const POWERS: [&str; 6] = [
     "squall:CreateKey",
     "squall:RotateKey",
     "squall:RevokeKey",
     "squall:ListKeys",
+    "squall:PutRole",
+    "squall:DeleteRole",
 ];
 
 impl Grant {
@@ -88,10 +90,10 @@ impl Grant {
             Self::Admin => json!([allow(&["*"], &everything)]),
             Self::Deploy => json!([
                 allow(&["*"], &everything),
-                { "Sid": "KeysAreForAdmins", "Effect": "Deny", "Action": KEYS, "Resource": "*" },
+                { "Sid": "PowersAreForAdmins", "Effect": "Deny", "Action": POWERS, "Resource": "*" },
             ]),
             Self::ReadOnly => json!([allow(&["*:Get*", "*:List*", "*:Describe*"], &everything), {
-                "Sid": "KeysAreForAdmins", "Effect": "Deny", "Action": KEYS, "Resource": "*",
+                "Sid": "PowersAreForAdmins", "Effect": "Deny", "Action": POWERS, "Resource": "*",
             }]),
             Self::Invoke(pattern) => {
                 let function = format!("arn:aws:lambda:*:*:function:{pattern}");
@@ -154,6 +156,8 @@ mod tests {
         check("deploy", "squall:CreateKey", "*", false);
         check("read-only", "lambda:ListFunctions", "*", true);
         check("read-only", "squall:GetLogs", shop, true);
+        check("deploy", "squall:PutRole", "*", false);
+        check("deploy", "squall:ListRoles", "*", true);
         check("read-only", "squall:ListKeys", "*", false);
         check("read-only", "lambda:InvokeFunction", shop, false);
         check("read-only", "lambda:UpdateFunctionCode", shop, false);

@@ -136,6 +136,7 @@ fn asked(home: &Home, method: &Method, segments: &[&str]) -> Asked<'static> {
             let action = by_method("squall:GetEvent", "squall:RedriveEvent", "squall:DiscardEvent");
             Asked::on(action, of("event", id))
         }
+        ["invocations", id] => Asked::on("squall:GetResult", of("invocation", id)),
         ["caches"] => Asked::of("squall:ListCaches"),
         ["caches", number] => Asked::on("squall:DropCache", of("cache", number)),
         ["roles"] => Asked::of("squall:ListRoles"),

@@ -36,7 +36,7 @@ enum KeysCommand {
     #[command(after_help = "\
 What a key may do (--allow):
   admin             everything, also keys
-  deploy            everything but keys
+  deploy            everything but keys and roles
   read-only         look at everything, also logs and state; call nothing
   invoke            call every function
   invoke:PATTERN    call the functions whose names fit, as in invoke:shop-*
