@@ -162,6 +162,21 @@ def test_keys_rotate_are_revoked_and_outlive_kill9(workdir):
             third.client().list_functions()
 
 
+def test_changes_and_denials_are_in_the_audit_log(server, client, shop):
+    caller = holder(server, "--allow", "invoke", name="audited").client()
+    caller.invoke(FunctionName=shop)
+    denied(lambda: caller.delete_function(FunctionName=shop))
+    client.put_function_concurrency(FunctionName=shop, ReservedConcurrentExecutions=5)
+    client.delete_function_concurrency(FunctionName=shop)
+    lines = [json.loads(line) for line in (server.data_dir / "audit.jsonl").read_text().splitlines()]
+    ours = [line for line in lines if line["principal"].endswith(":user/audited")]
+    assert [(line["action"], line["allowed"]) for line in ours] == [("lambda:DeleteFunction", False)]
+    assert "is not authorized to perform: lambda:DeleteFunction" in ours[0]["reason"]
+    root = [line["action"] for line in lines if line["principal"] == f"arn:aws:iam::{HOME}:root" and line["allowed"]]
+    assert root[-2:] == ["lambda:PutFunctionConcurrency", "lambda:DeleteFunctionConcurrency"]
+    assert root.index("squall:CreateKey") < len(root) - 2
+
+
 def test_a_functions_policy_lets_another_account_in(server, client, shop, other):
     partner = holder(server, "--account", PARTNER, "--allow", "invoke", name="partner").client()
     denied(lambda: partner.invoke(FunctionName=shop), "no resource-based policy allows the lambda:InvokeFunction")

@@ -5,6 +5,7 @@
 //! The gateway names what is done (`lambda:InvokeFunction`) to what (an ARN); this crate knows no operation by name
 //! but those in the grants that people can give by a word ([`Grant`]).
 
+mod audit;
 mod decide;
 mod grant;
 mod keys;
@@ -15,6 +16,7 @@ mod roles;
 mod secret;
 mod sessions;
 
+pub use audit::Audit;
 pub use decide::{Denial, Principal, Request, decide};
 pub use grant::{Grant, GrantError};
 pub use keys::{Caller, KeyError, KeyView, Keys, NewKey, RootKey};

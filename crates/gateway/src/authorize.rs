@@ -99,10 +99,13 @@ impl Authentic {
             Some(function) if !self.caller.is_root() => policy_of(gateway, function)?,
             _ => None,
         };
-        self.caller
-            .may(request, policy.as_ref())
-            .inspect_err(|denial| tracing::info!(%denial, key = self.access_key_id, "denied a request"))?;
-        Ok(())
+        let decided = self.caller.may(request, policy.as_ref());
+        let principal = self.caller.principal();
+        let about = (request.action, request.resource);
+        let audit = &gateway.access.audit;
+        let recorded = audit.record(&self.access_key_id, principal, about, decided.as_ref().copied());
+        recorded.map_err(|error| ApiError::platform(format!("could not write the audit log: {error}")))?;
+        decided.map_err(ApiError::from)
     }
 
     /// The body before it is known what is asked: for protocols that say so in the body alone.

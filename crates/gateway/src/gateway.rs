@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use http::{Request, Response, header};
 use hyper::body::Incoming;
-use squall_access::{Keys, Roles, Sessions};
+use squall_access::{Audit, Keys, Roles, Sessions};
 use squall_events::bus::Buses;
 use squall_events::mapping::Mappings;
 use squall_events::queue::Queues;
@@ -77,6 +77,8 @@ pub struct Access {
     pub roles: Roles,
     /// Credentials of running instances.
     pub sessions: Sessions,
+    /// Who changed what.
+    pub audit: Audit,
 }
 
 /// The HTTP edge of one server.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use squall_access::{Keys, Roles, RootKey, Sessions};
+use squall_access::{Audit, Keys, Roles, RootKey, Sessions};
 use squall_dispatcher::{Dispatcher, DispatcherConfig};
 use squall_gateway::sigv4::Signer;
 use squall_gateway::{Access, Engines, Gateway, GatewayConfig};
@@ -272,6 +272,7 @@ async fn open_access(
         keys: Keys::open(store.clone(), root).await?,
         roles: Roles::open(store).await?,
         sessions: Sessions::default(),
+        audit: Audit::open(&data_dir.join("audit.jsonl")).context("could not open the audit log")?,
     };
     Ok((access, credentials))
 }
