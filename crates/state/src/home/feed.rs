@@ -53,6 +53,14 @@ impl Cursor {
         &self.0
     }
 
+    /// Behind all changes up to that commit of the store, and before all later ones.
+    pub fn behind(commit: u64) -> Self {
+        let mut bytes = commit.to_be_bytes().to_vec();
+        // Then the place in the batch, as an append has it: no batch has so many operations.
+        bytes.extend_from_slice(&u32::MAX.to_be_bytes());
+        Self(bytes.into())
+    }
+
     /// What [`Cursor::as_bytes`] gave.
     pub fn from_bytes(bytes: impl Into<Bytes>) -> Self {
         Self(bytes.into())
