@@ -5,6 +5,7 @@
 //! works from when it is created, or from when the server starts, until it is disabled or deleted.
 
 mod batch;
+mod buckets;
 mod pace;
 mod queues;
 mod record;
@@ -25,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
+pub use self::buckets::BucketSource;
 pub use self::queues::QueueSource;
 pub use self::settings::{Change, Settings};
 pub use self::source::{Source, Work};
@@ -154,7 +156,11 @@ impl Mappings {
             settings,
             modified_ms: now_ms(),
         };
-        self.save(&mapping).await?;
+        let batch = source.begin(&mapping, Batch::durable()).await?;
+        if let Err(error) = self.save(&mapping, batch).await {
+            source.end(&mapping, Batch::durable());
+            return Err(error);
+        }
         self.0.live().insert(mapping.uuid, Live::new(mapping.clone()));
         self.start(mapping.uuid);
         tracing::info!(mapping = %mapping.uuid, source = source_arn, function = %mapping.function, "created a mapping");
@@ -184,7 +190,7 @@ impl Mappings {
         let source = self.source(&mapping.source_arn)?;
         source.check(&mapping.source_arn, &mapping.settings, timeout_secs)?;
         mapping.modified_ms = now_ms();
-        self.save(&mapping).await?;
+        self.save(&mapping, Batch::durable()).await?;
         self.end(uuid).await;
         if let Some(live) = self.0.live().get_mut(&uuid) {
             live.mapping = mapping.clone();
@@ -200,9 +206,13 @@ impl Mappings {
     pub async fn delete(&self, uuid: Uuid) -> Result<Mapping, MappingError> {
         let _one_at_a_time = self.0.changing.lock().await;
         let mapping = self.get(uuid)?;
-        let batch = Batch::durable().delete(record::MAPPINGS, uuid.as_bytes().to_vec());
-        self.0.store.commit(batch).await?;
+        // What it has begun is settled before what its source knows of it goes.
         self.end(uuid).await;
+        let mut batch = Batch::durable().delete(record::MAPPINGS, uuid.as_bytes().to_vec());
+        if let Ok(source) = self.source(&mapping.source_arn) {
+            batch = source.end(&mapping, batch);
+        }
+        self.0.store.commit(batch).await?;
         self.0.live().remove(&uuid);
         tracing::info!(mapping = %uuid, "deleted a mapping");
         Ok(mapping)
@@ -261,9 +271,9 @@ impl Mappings {
         }
     }
 
-    async fn save(&self, mapping: &Mapping) -> Result<(), MappingError> {
+    async fn save(&self, mapping: &Mapping, batch: Batch) -> Result<(), MappingError> {
         let key = mapping.uuid.as_bytes().to_vec();
-        let batch = Batch::durable().put(record::MAPPINGS, key, record::encode(mapping));
+        let batch = batch.put(record::MAPPINGS, key, record::encode(mapping));
         self.0.store.commit(batch).await?;
         Ok(())
     }

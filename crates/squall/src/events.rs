@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use squall_events::Clock;
 use squall_events::bus::{Buses, BusesConfig};
-use squall_events::mapping::{Mappings, QueueSource, Source};
+use squall_events::mapping::{BucketSource, Mappings, QueueSource, Source};
 use squall_events::outbox::{Outbox, OutboxConfig};
 use squall_events::queue::{QueueConfig, Queues};
 use squall_events::schedule::{Schedules, SchedulesConfig};
+use squall_state::State;
 use squall_store::Store;
 use squall_types::{Deliver, Home, Invoke};
 use tokio_util::sync::CancellationToken;
@@ -36,6 +37,7 @@ impl Events {
         store: Arc<dyn Store>,
         home: Home,
         invoke: Arc<dyn Invoke>,
+        state: &State,
     ) -> anyhow::Result<Self> {
         let queues = Queues::open(store.clone(), QueueConfig::new(home.clone())).await?;
         let clock = Clock::host();
@@ -46,12 +48,14 @@ impl Events {
         };
         let buses = Buses::open(store.clone(), outbox.clone(), clock.clone(), config).await?;
         let config = SchedulesConfig {
-            home,
+            home: home.clone(),
             ..SchedulesConfig::default()
         };
         let rules = Arc::new(buses.clone());
         let schedules = Schedules::open(store.clone(), outbox.clone(), rules, clock, config).await?;
-        let sources: Vec<Arc<dyn Source>> = vec![Arc::new(QueueSource::new(queues.clone()))];
+        let buckets = BucketSource::open(store.clone(), state.clone(), home).await?;
+        let sources: Vec<Arc<dyn Source>> =
+            vec![Arc::new(QueueSource::new(queues.clone())), Arc::new(buckets)];
         let mappings = Mappings::open(store, invoke, sources).await?;
         Ok(Self {
             queues,

@@ -69,7 +69,7 @@ pub(crate) async fn run(args: UpArgs) -> anyhow::Result<()> {
     let engines = (&registry, &runtimes, &state);
     let dispatcher = open_dispatcher(&args, engines, store.clone(), logs.clone()).await?;
     let dags = open_dags(&dispatcher, &state, store.clone()).await?;
-    let events = Events::open(store.clone(), home.clone(), Arc::new(dispatcher.clone())).await?;
+    let events = Events::open(store.clone(), home.clone(), Arc::new(dispatcher.clone()), &state).await?;
     let engines = wire_engines(&dispatcher, &dags, &state, &events);
     let gateway = open_gateway(
         (access, &credentials),

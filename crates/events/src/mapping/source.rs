@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
+use squall_store::Batch;
 use squall_types::Invoke;
 use tokio_util::sync::CancellationToken;
 
@@ -25,6 +26,19 @@ pub trait Source: Send + Sync + 'static {
     /// # Errors
     /// [`MappingError::InvalidParameter`].
     fn check(&self, source_arn: &str, settings: &Settings, timeout_secs: u32) -> Result<(), MappingError>;
+
+    /// Adds what the source keeps of a new mapping to the batch that makes it.
+    ///
+    /// # Errors
+    /// [`MappingError::Store`].
+    async fn begin(&self, _mapping: &Mapping, batch: Batch) -> Result<Batch, MappingError> {
+        Ok(batch)
+    }
+
+    /// Forgets a mapping, in the batch that deletes it.
+    fn end(&self, _mapping: &Mapping, batch: Batch) -> Batch {
+        batch
+    }
 
     /// Takes events, calls the function and settles what came of it, until `stop`; returns when nothing is under way.
     async fn run(&self, work: Work, stop: CancellationToken);

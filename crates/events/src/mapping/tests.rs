@@ -1,5 +1,7 @@
 //! Mappings from queues, with a function that is a closure.
 
+mod buckets;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
