@@ -3,6 +3,7 @@
 
 pub mod bus;
 mod clock;
+pub mod cloudevent;
 pub mod mapping;
 pub mod outbox;
 pub mod pattern;

@@ -3,6 +3,7 @@
 mod buckets;
 mod caches;
 mod calls;
+mod cloudevents;
 mod dags;
 mod events;
 mod invocations;
@@ -67,6 +68,10 @@ pub(crate) async fn serve(gateway: &Arc<Gateway>, request: Request<Incoming>) ->
         }
         (&Method::POST, ["dags", name, "runs"]) => calls::run_dag(gateway, &head, name, body).await,
         (&Method::POST, ["calls", name]) => calls::call_function(gateway, &head, name, body).await,
+        (&Method::POST, ["cloudevents", name]) => cloudevents::run_function(gateway, &head, name, body).await,
+        (&Method::POST, ["cloudevents", "buses", bus]) => {
+            cloudevents::put_on_bus(gateway, &head, bus, body).await
+        }
         (&Method::GET, ["runs"]) => calls::runs(gateway),
         (&Method::GET | &Method::DELETE, ["runs", id]) => calls::run(gateway, &head, id).await,
         (&Method::GET, ["roles"]) => roles::list(gateway),
@@ -126,6 +131,12 @@ fn asked(home: &Home, method: &Method, segments: &[&str]) -> Asked<'static> {
         }
         ["dags", name, "runs"] => Asked::on("squall:RunDag", of("dag", name)),
         ["calls", name] => function("lambda:InvokeFunction", name),
+        ["cloudevents", name] => function("lambda:InvokeFunction", name),
+        ["cloudevents", "buses", bus] => {
+            let (region, account, bus) = (&home.region, &home.account, calls::decoded(bus));
+            let arn = format!("arn:aws:events:{region}:{account}:event-bus/{bus}");
+            Asked::on("events:PutEvents", arn)
+        }
         ["runs"] => Asked::of("squall:ListRuns"),
         ["runs", id] => Asked::on(
             by_method("squall:GetRun", "squall:RunDag", "squall:CancelRun"),
@@ -159,6 +170,7 @@ fn request_bytes_max(segments: &[&str]) -> usize {
     match segments {
         ["dags", _, "runs"] | ["calls", _] => calls::REQUEST_BYTES_MAX,
         ["dags", _] => dags::REQUEST_BYTES_MAX,
+        ["cloudevents", ..] => cloudevents::REQUEST_BYTES_MAX,
         ["state", ..] => state::REQUEST_BYTES_MAX,
         _ => REQUEST_BYTES_MAX,
     }
