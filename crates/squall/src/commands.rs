@@ -15,6 +15,7 @@ mod queue;
 mod result;
 mod rm;
 mod roles;
+mod schedule;
 mod state;
 mod up;
 
@@ -111,6 +112,10 @@ Examples:
     #[command(after_help = state::EXAMPLES)]
     State(Box<state::StateArgs>),
 
+    /// Run functions at their times.
+    #[command(after_help = schedule::EXAMPLES)]
+    Schedule(schedule::ScheduleArgs),
+
     /// Give others keys of their own, which may do less than yours.
     #[command(after_help = keys::EXAMPLES)]
     Keys(keys::KeysArgs),
@@ -156,6 +161,7 @@ pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Dag(args) => block_on(dag::run(*args)),
         Command::State(args) => block_on(state::run(*args)),
         Command::Roles(args) => block_on(roles::run(args)),
+        Command::Schedule(args) => block_on(schedule::run(args)),
         Command::Keys(args) => block_on(keys::run(args)),
         Command::CompileWasm(args) => compile_wasm(&args),
     }
