@@ -25,6 +25,7 @@ import idle  # noqa: E402
 import locality  # noqa: E402
 import measure  # noqa: E402
 import retwis  # noqa: E402
+import schedules  # noqa: E402
 import state  # noqa: E402
 import warm  # noqa: E402
 import wasm  # noqa: E402
@@ -35,8 +36,9 @@ from squall_server import Server, binary  # noqa: E402
 
 QUESTIONS = {"warm": warm, "cold": cold, "idle": idle, "wasm": wasm, "wasm-start": wasm_start,
              "wasm-stop": wasm_stop, "wasm-many": wasm_many,
-             "composition": composition, "state": state, "locality": locality, "gossip": gossip, "retwis": retwis}
-OWN_SERVERS = {"idle", "wasm-many", "retwis"}
+             "composition": composition, "state": state, "locality": locality, "gossip": gossip, "retwis": retwis,
+             "schedules": schedules}
+OWN_SERVERS = {"idle", "wasm-many", "retwis", "schedules"}
 
 
 def main():
@@ -47,6 +49,7 @@ def main():
     parser.add_argument("--samples", type=int, default=40, help="cold starts for each function and round [40]")
     parser.add_argument("--no-emulator", action="store_true", help="leave AWS's own emulator out")
     parser.add_argument("--functions", type=int, default=10_000, help="deployed by wasm-many [10000]")
+    parser.add_argument("--schedules", type=int, default=schedules.PENDING, help="pending in schedules [100000]")
     options = parser.parse_args()
     unknown = set(options.questions) - set(QUESTIONS)
     if unknown:
