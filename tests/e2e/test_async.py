@@ -87,7 +87,9 @@ def test_bad_configurations_are_refused_by_name(client, worker):
     absent = "arn:aws:lambda:us-east-1:000000000000:function:absent"
     own = client.get_function_configuration(FunctionName=worker)["FunctionArn"]
     topic = "arn:aws:sns:us-east-1:000000000000:topic"
-    for target, why in [(absent, "there is no"), (own, "its own destination"), (topic, "not supported")]:
+    ordered = "arn:aws:sqs:us-east-1:000000000000:ordered.fifo"
+    for target, why in [(absent, "there is no"), (own, "its own destination"), (topic, "not supported"),
+                        (ordered, "a FIFO queue")]:
         destination = {"OnFailure": {"Destination": target}}
         message = refused(put, "InvalidParameterValueException", FunctionName=worker, DestinationConfig=destination)
         assert why in message and target in message

@@ -1,4 +1,6 @@
 //! Queues as targets of destinations, dead-letter configurations and rules.
+//!
+//! A FIFO queue wants the attribute `MessageGroupId`, which rules and schedules set; it is the message's group then.
 
 use async_trait::async_trait;
 use squall_types::{Deliver, DeliverError, Delivery};
@@ -15,9 +17,6 @@ impl Deliver for Queues {
         let absent = || DeliverError::NotFound(arn.to_owned());
         let name = self.0.name_in(arn).ok_or_else(absent)?;
         self.find(name).map_err(|_| absent())?;
-        if name.ends_with(".fifo") {
-            return Err(DeliverError::Unsupported(format!("{arn} (a FIFO queue)")));
-        }
         Ok(())
     }
 
@@ -30,7 +29,11 @@ impl Deliver for Queues {
         let body = String::from_utf8(message.body.to_vec())
             .map_err(|_| DeliverError::Refused("its body is not text".to_owned()))?;
         let id = message.id;
-        let attributes = message.attributes.into_iter().map(|(name, text)| {
+        let mut attributes = message.attributes;
+        let group = attributes.remove("MessageGroupId");
+        // A delivery that is repeated has the same id, and is the same message.
+        let deduplication_id = id.filter(|_| name.ends_with(".fifo"));
+        let attributes = attributes.into_iter().map(|(name, text)| {
             let attribute = MessageAttribute {
                 data_type: "String".to_owned(),
                 value: AttributeValue::Text(text),
@@ -40,6 +43,8 @@ impl Deliver for Queues {
         let message = NewMessage {
             body,
             attributes: attributes.collect(),
+            group,
+            deduplication_id: deduplication_id.map(|id| id.to_string()),
             ..NewMessage::default()
         };
         // A sender that crashed before it knew sends again: there must not be two messages for that.

@@ -1,5 +1,6 @@
 //! Queues against their rules, and against a model that crashes at any commit.
 
+mod deliver;
 mod model;
 
 use std::collections::BTreeMap;

@@ -99,6 +99,10 @@ impl Call<'_> {
     }
 
     fn check_target(&self, arn: &str) -> Result<(), DeliverError> {
+        // Rules and schedules may name such queues, with a group for their messages; Lambda has no place for one.
+        if arn.split(':').nth(2) == Some("sqs") && arn.ends_with(".fifo") {
+            return Err(DeliverError::Unsupported(format!("{arn} (a FIFO queue)")));
+        }
         self.gateway.engines.deliver.check(arn)
     }
 
