@@ -18,12 +18,14 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "bench"), str(ROOT / "tests" / "e2e")]
 
+import accept  # noqa: E402
 import cold  # noqa: E402
 import composition  # noqa: E402
 import gossip  # noqa: E402
 import idle  # noqa: E402
 import locality  # noqa: E402
 import measure  # noqa: E402
+import queue_rate  # noqa: E402
 import retwis  # noqa: E402
 import schedules  # noqa: E402
 import state  # noqa: E402
@@ -37,8 +39,8 @@ from squall_server import Server, binary  # noqa: E402
 QUESTIONS = {"warm": warm, "cold": cold, "idle": idle, "wasm": wasm, "wasm-start": wasm_start,
              "wasm-stop": wasm_stop, "wasm-many": wasm_many,
              "composition": composition, "state": state, "locality": locality, "gossip": gossip, "retwis": retwis,
-             "schedules": schedules}
-OWN_SERVERS = {"idle", "wasm-many", "retwis", "schedules"}
+             "accept": accept, "queue": queue_rate, "schedules": schedules}
+OWN_SERVERS = {"idle", "wasm-many", "retwis", "accept", "queue", "schedules"}
 
 
 def main():

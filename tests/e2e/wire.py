@@ -41,14 +41,14 @@ def send(url, method="GET", headers=None, body=b"", host=None, timeout=120):
         connection.close()
 
 
-def sign(server, url, method="GET", headers=None, body=b"", secret=None, key=None, signer=None):
+def sign(server, url, method="GET", headers=None, body=b"", secret=None, key=None, signer=None, service="lambda"):
     """The headers that make it a signed request; `signer` may be another class than botocore's SigV4."""
     credentials = botocore.credentials.Credentials(
         key or server.env["AWS_ACCESS_KEY_ID"], secret or server.env["AWS_SECRET_ACCESS_KEY"]
     )
     request = botocore.awsrequest.AWSRequest(method, url, headers=headers or {}, data=body)
     signer = signer or botocore.auth.SigV4Auth
-    signer(credentials, "lambda", server.env["AWS_REGION"]).add_auth(request)
+    signer(credentials, service, server.env["AWS_REGION"]).add_auth(request)
     return dict(request.headers.items())
 
 
