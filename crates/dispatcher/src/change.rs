@@ -16,7 +16,10 @@ pub(crate) async fn run(inner: &Arc<Inner>, mut changes: broadcast::Receiver<Cha
     loop {
         match changes.recv().await {
             Ok(Change::RevisionReplaced(revision)) => retire(inner, revision),
-            Ok(Change::FunctionDeleted(name)) => queue::forget(inner, &name),
+            Ok(Change::FunctionDeleted(name)) => {
+                inner.metrics.forget(&name);
+                queue::forget(inner, &name);
+            }
             Err(RecvError::Lagged(missed)) => {
                 tracing::warn!(
                     missed,

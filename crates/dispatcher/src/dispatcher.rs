@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use http::Request;
+use prometheus_client::collector::Collector;
 use squall_registry::{Change, Registry};
 use squall_runtime::{Hosts, Runtime};
 use squall_store::logs::LogStore;
@@ -25,6 +26,7 @@ use crate::config::{DispatcherConfig, OpenError};
 use crate::detach::Detached;
 use crate::kept::Limits;
 use crate::lease::Worker;
+use crate::metrics::{DispatcherMetrics, Metrics};
 use crate::once::Once;
 use crate::pool::Pools;
 use crate::queue::Queue;
@@ -56,6 +58,7 @@ pub(crate) struct Inner {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) queue: Queue,
     pub(crate) results: Results,
+    pub(crate) metrics: Metrics,
     pub(crate) once: Once,
     /// Where destinations and dead-letter queues are reached; set once, before events run.
     pub(crate) targets: OnceLock<Arc<dyn Deliver>>,
@@ -153,6 +156,7 @@ impl Dispatcher {
         };
         let inner = Inner {
             queue: Queue::open(store.clone(), &config, &*resolver).await?,
+            metrics: Metrics::default(),
             results: Results::open(store.clone(), limits).await?,
             once: Once::open(store.clone(), limits).await?,
             store,
@@ -231,6 +235,11 @@ impl Dispatcher {
     /// The functions as targets of deliveries, for the service `lambda`.
     pub fn function_targets(&self) -> Arc<dyn Deliver> {
         Arc::new(FunctionTargets::new(&self.inner))
+    }
+
+    /// What it counts, for a registry of metrics.
+    pub fn metrics(&self) -> Box<dyn Collector> {
+        Box::new(DispatcherMetrics(self.clone()))
     }
 
     pub(crate) fn inner(&self) -> &Arc<Inner> {
@@ -323,12 +332,19 @@ impl Dispatcher {
         if self.inner.state().is_closed {
             return Err(InvokeError::ShuttingDown);
         }
-        self.inner.resolver.resolve(&invocation.target)?;
+        let resolved = self.inner.resolver.resolve(&invocation.target)?;
+        let counters = self.inner.metrics.of(&resolved.revision.name);
         let age_max = self.inner.event_age_max(&invocation.target);
         // Not to be cut in two: an event that was written must be noted, or it would wait for the next start.
         let inner = self.inner.clone();
-        self.detached(async move { inner.queue.accept(invocation, age_max, beside, once).await })
-            .await
+        let accept = async move {
+            let accepted = inner.queue.accept(invocation, age_max, beside, once).await;
+            if accepted.is_ok() {
+                counters.accepted.inc();
+            }
+            accepted
+        };
+        self.detached(accept).await
     }
 }
 

@@ -61,7 +61,19 @@ pub(crate) async fn call(
     invocation: Invocation,
     stream: Option<Stream>,
 ) -> Result<Outcome, InvokeError> {
-    let mut resolved = inner.resolver.resolve(&invocation.target)?;
+    let resolved = inner.resolver.resolve(&invocation.target)?;
+    let counters = inner.metrics.of(&resolved.revision.name);
+    let ended = call_resolved(inner, resolved, invocation, stream).await;
+    counters.note(&ended);
+    ended
+}
+
+async fn call_resolved(
+    inner: Arc<Inner>,
+    mut resolved: Resolved,
+    invocation: Invocation,
+    stream: Option<Stream>,
+) -> Result<Outcome, InvokeError> {
     let permit = admit(&inner, &resolved)?;
     let queue_deadline = Instant::now() + resolved.revision.timeout;
     for _ in 0..RESOLVES_MAX {

@@ -19,6 +19,7 @@ mod invoke;
 mod kept;
 mod lease;
 mod log;
+mod metrics;
 mod once;
 mod overview;
 mod pool;

@@ -45,6 +45,9 @@ impl GatewayConfig {
     }
 }
 
+/// Writes the metrics of all engines as they are now, in the text that Prometheus reads.
+pub type WriteMetrics = Arc<dyn Fn() -> String + Send + Sync>;
+
 /// The engines behind the services beside Lambda. Each service's module adds its own.
 #[derive(Clone)]
 pub struct Engines {
@@ -66,6 +69,8 @@ pub struct Engines {
     pub events: Option<Arc<dyn AcceptedEvents>>,
     /// Makes calls that have an idempotency key.
     pub once: Arc<dyn InvokeOnce>,
+    /// Writes what is counted.
+    pub metrics: WriteMetrics,
 }
 
 /// Who may sign, and what functions may do.

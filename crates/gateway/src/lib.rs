@@ -24,5 +24,5 @@ mod sqs;
 mod trace;
 mod url;
 
-pub use gateway::{Access, Engines, Gateway, GatewayConfig};
+pub use gateway::{Access, Engines, Gateway, GatewayConfig, WriteMetrics};
 pub use serve::ServeError;

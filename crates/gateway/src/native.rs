@@ -81,6 +81,7 @@ pub(crate) async fn serve(gateway: &Arc<Gateway>, request: Request<Incoming>) ->
         (&Method::GET, ["keys"]) => keys::list(gateway),
         (method, ["keys", name, rest @ ..]) => keys::one(gateway, method, name, rest, &body).await,
         (method, ["events", rest @ ..]) => events::serve(gateway, method, rest, &query(&head)).await,
+        (&Method::GET, ["metrics"]) => Ok(metrics(gateway)),
         (&Method::GET, ["invocations", id]) => invocations::one(gateway, id).await,
         (method, _) => {
             let asked = format!("nothing answers {method} {}", head.uri.path());
@@ -155,6 +156,7 @@ fn asked(home: &Home, method: &Method, segments: &[&str]) -> Asked<'static> {
             let action = by_method("squall:ListRoles", "squall:PutRole", "squall:DeleteRole");
             Asked::on(action, of("role", name))
         }
+        ["metrics"] => Asked::of("squall:GetMetrics"),
         ["keys"] => Asked::of("squall:ListKeys"),
         ["keys", name, "rotate"] => Asked::on("squall:RotateKey", of("key", name)),
         ["keys", name] => {
@@ -174,6 +176,14 @@ fn request_bytes_max(segments: &[&str]) -> usize {
         ["state", ..] => state::REQUEST_BYTES_MAX,
         _ => REQUEST_BYTES_MAX,
     }
+}
+
+/// What all engines count, for Prometheus.
+fn metrics(gateway: &Gateway) -> Response<Body> {
+    let mut response = reply::plain(StatusCode::OK, (gateway.engines.metrics)());
+    let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    response
 }
 
 /// A function's package, as it was uploaded.

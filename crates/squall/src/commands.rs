@@ -10,6 +10,7 @@ mod invoke;
 mod keys;
 mod logs;
 mod ls;
+mod metrics;
 pub(crate) mod print;
 mod queue;
 mod result;
@@ -97,6 +98,13 @@ Examples:
   squall ls --output json | jq -r '.[].FunctionName'")]
     Ls(ls::LsArgs),
 
+    /// Print what the server counts, as Prometheus reads it.
+    #[command(after_help = "\
+Examples:
+  squall metrics
+  squall metrics > /var/lib/node_exporter/squall.prom     for its textfile collector")]
+    Metrics(metrics::MetricsArgs),
+
     /// Remove functions, with their versions, logs and URLs.
     #[command(after_help = "\
 Examples:
@@ -157,6 +165,7 @@ pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Result(args) => block_on(result::result(args)),
         Command::Explain(args) => block_on(result::explain(args)),
         Command::Ls(args) => block_on(ls::run(args)),
+        Command::Metrics(args) => block_on(metrics::run(args)),
         Command::Rm(args) => block_on(rm::run(args)),
         Command::Dag(args) => block_on(dag::run(*args)),
         Command::State(args) => block_on(state::run(*args)),

@@ -7,6 +7,7 @@ mod commands;
 mod credentials;
 mod endpoint;
 mod events;
+mod metrics;
 mod node;
 mod runtimes;
 mod signals;

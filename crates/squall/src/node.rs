@@ -30,6 +30,7 @@ use crate::commands;
 use crate::credentials::{self, Credentials};
 use crate::endpoint::{self, Endpoint};
 use crate::events::Events;
+use crate::metrics;
 use crate::runtimes::Runtimes;
 use crate::signals;
 use crate::state::{self, RunState};
@@ -242,6 +243,7 @@ fn wire_engines(dispatcher: &Dispatcher, dags: &Dags, state: &State, events: &Ev
         deliver: wire_targets(dispatcher, events),
         events: Some(Arc::new(dispatcher.clone())),
         once: Arc::new(dispatcher.clone()),
+        metrics: metrics::writer(dispatcher, &events.queues),
     }
 }
 

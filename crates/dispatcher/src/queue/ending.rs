@@ -39,6 +39,10 @@ pub(super) async fn end(
     if condition != Condition::Success {
         event.note(now, format!("given up: {}", condition.as_str()));
         tell_log(inner, &event, condition, now).await;
+        // One that was deleted is not counted any more.
+        if condition != Condition::FunctionDeleted {
+            inner.metrics.of(&event.target.name).given_up.inc();
+        }
     }
     let has_targets = !pending.is_empty();
     event.ending = Some(Ending {

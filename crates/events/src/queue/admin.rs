@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use squall_store::{Batch, Durability};
 
@@ -27,6 +28,8 @@ pub struct QueueView {
     pub tags: BTreeMap<String, String>,
     /// How many messages it holds.
     pub counts: Counts,
+    /// When the oldest that was not deleted was sent, since the beginning of 1970.
+    pub oldest_sent: Option<Duration>,
     /// When it was created, in seconds of the Unix epoch.
     pub created_secs: u64,
     /// When its attributes were last changed.
@@ -144,10 +147,10 @@ impl Queues {
     /// [`QueueError::NoSuchQueue`].
     pub fn view(&self, name: &str) -> Result<QueueView, QueueError> {
         let queue = self.find(name)?;
-        let counts = {
+        let (counts, oldest_sent) = {
             let mut shelf = queue.shelf();
             shelf.advance(self.0.clock.now_ms());
-            shelf.counts()
+            (shelf.counts(), shelf.oldest_sent_ms().map(Duration::from_millis))
         };
         let definition = queue.definition.read().unwrap_or_else(PoisonError::into_inner);
         Ok(QueueView {
@@ -156,6 +159,7 @@ impl Queues {
             attributes: definition.attributes.clone(),
             tags: definition.tags.clone(),
             counts,
+            oldest_sent,
             created_secs: definition.created_ms / 1000,
             modified_secs: definition.modified_ms / 1000,
         })

@@ -234,6 +234,13 @@ impl Shelf {
         entry.clone()
     }
 
+    /// When the oldest message was sent that is written and not leaving.
+    pub(super) fn oldest_sent_ms(&self) -> Option<u64> {
+        let mut written = self.entries.values();
+        let oldest = written.find(|entry| !matches!(entry.state, State::Pending | State::Leaving));
+        oldest.map(|entry| entry.sent_ms)
+    }
+
     /// What was sent before, and is not being worked on.
     pub(super) fn sent_before(&self, ms: u64, messages_max: usize) -> Vec<u64> {
         let old = self.entries.iter().take_while(|(_, entry)| entry.sent_ms < ms);
