@@ -79,6 +79,7 @@ async fn call_command(loaded: &Loaded, command: &CommandPre<Host>, event: &Event
     let stdout = Output::Answer(answer.clone());
     let stderr = Output::Log(log.clone());
     let mut store = component_store(loaded, event.payload.clone(), stdout, stderr);
+    store.data_mut().answerer = event.host.clone();
     let ran = async {
         let command = command.instantiate_async(&mut store).await?;
         command.wasi_cli_run().call_run(&mut store).await

@@ -10,6 +10,7 @@ use wasmtime_wasi::p2::bindings::CommandPre;
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 
 use crate::host::{Host, ModuleHost};
+use crate::keyvalue;
 
 /// The packages of which components may import interfaces, in their versions 0.2.x.
 const OFFERED: [&str; 7] = [
@@ -63,6 +64,7 @@ impl Loader {
         let mut components = Linker::new(engine);
         wasmtime_wasi::p2::add_to_linker_async(&mut components)?;
         wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut components)?;
+        keyvalue::add_to_linker(&mut components)?;
         let mut modules = wasmtime::Linker::new(engine);
         wasmtime_wasi::p1::add_to_linker_async(&mut modules, |host: &mut ModuleHost| &mut host.wasi)?;
         Ok(Self {
@@ -91,11 +93,14 @@ impl Loader {
             ty.exports(&self.engine)
                 .any(|(name, _)| name.starts_with(interface))
         };
-        let is_offered =
-            |name: &str| name.contains("@0.2.") && OFFERED.iter().any(|package| name.starts_with(package));
+        let is_offered = |name: &str| {
+            let of_wasi = || OFFERED.iter().any(|package| name.starts_with(package));
+            (name.contains("@0.2.") && of_wasi()) || keyvalue::is_offered(name)
+        };
         if let Some((name, _)) = ty.imports(&self.engine).find(|(name, _)| !is_offered(name)) {
             return Err(LoadError::Guest(format!(
-                "the component imports `{name}`, which is not offered; offered are the interfaces of WASI 0.2"
+                "the component imports `{name}`, which is not offered; offered are the interfaces of WASI 0.2, \
+                 and those of `wasi:keyvalue@0.2.0-draft`"
             )));
         }
         let unlinkable =

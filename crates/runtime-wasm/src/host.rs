@@ -22,6 +22,7 @@ use wasmtime_wasi_http::{
     WasiHttpView,
 };
 
+use crate::keyvalue::Answerer;
 use crate::output::Output;
 
 /// The most tables, memories and core instances that one call may have.
@@ -41,6 +42,8 @@ pub(crate) struct Host {
     hooks: NoOutgoing,
     /// The body of the request that it has: it goes with the call, also where the guest keeps its handle.
     lent: Option<Lent>,
+    /// Who answers what the guest asks of the functions' state, during a call.
+    pub(crate) answerer: Answerer,
     pub(crate) limits: Limits,
 }
 
@@ -86,6 +89,7 @@ impl Host {
             table,
             hooks: NoOutgoing,
             lent: None,
+            answerer: None,
             limits,
         }
     }
@@ -106,6 +110,7 @@ impl Host {
 
     /// The call has ended, and the sandbox goes on: whoever sends the request's body waits for it no longer.
     pub(crate) fn end_call(&mut self) {
+        self.answerer = None;
         if let Some(lent) = self.lent.take() {
             lent.body().take();
         }

@@ -13,6 +13,7 @@ mod engine;
 mod guest;
 mod host;
 mod instance;
+mod keyvalue;
 mod output;
 mod proxy;
 mod respond;

@@ -54,6 +54,7 @@ pub(crate) async fn call(
     log: &LogCapture,
 ) -> Ended {
     let mut sandbox = kept.take(loaded, log);
+    sandbox.store.data_mut().answerer = event.host.clone();
     let (request, outparam, promised) = match made(&mut sandbox.store, payload(event)) {
         Ok(made) => made,
         Err(fault) => return Ended::fault(fault),
@@ -107,6 +108,7 @@ pub(crate) async fn exchange(
     log: &LogCapture,
 ) -> Ended {
     let mut sandbox = kept.take(loaded, log);
+    sandbox.store.data_mut().answerer = event.host.clone();
     let request = match exchange.request {
         Some(request) => incoming(request, event),
         None => payload(event),
