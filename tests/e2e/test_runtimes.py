@@ -187,10 +187,12 @@ def test_no_example_is_forgotten():
     """A new example needs a test here."""
     tested = {"hello-python", "hello-node", "thumbnail-python", "rust-bootstrap", "awslambdaric-python",
               "aws-lambda-ric-node",
-              # In test_wasm, test_wasm_guests and test_streams.
+              # In test_wasm, test_wasm_guests, test_streams and test_wasm_state.
               "hello-wasm-c", "hello-wasm-http-c", "hello-wasm-rust", "hello-wasm-js", "hello-wasm-python",
-              "stream-wasm-http-c",
+              "stream-wasm-http-c", "state-wasm-http-c",
               # In test_dag_examples.
-              "pipeline"}
+              "pipeline", "gossip", "retwis",
+              # In test_queue_cli and test_event_examples.
+              "queue-python", "schedule-python", "state-change-python", "cloudevent-python"}
     there = {path.name for path in EXAMPLES.iterdir() if path.is_dir()}
     assert there <= tested
