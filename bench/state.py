@@ -103,7 +103,7 @@ def verdicts(figures):
 def levels():
     """Cloudburst's workload at each level in one process, with a simulated network: (figures, table lines)."""
     with tempfile.TemporaryDirectory(prefix="levels-", dir=WORK) as folder:
-        command = ["cargo", "run", "--release", "--quiet", "--workspace", "--example", "consistency", "--",
+        command = ["cargo", "run", "--release", "--quiet", "--package", "squall-state", "--example", "consistency", "--",
                    folder, RUNS, ROUNDS_OF_LEVELS]
         out = subprocess.run([str(word) for word in command], cwd=ROOT, check=True, capture_output=True, text=True).stdout
     table = [line for line in out.splitlines() if line.startswith("|")]
