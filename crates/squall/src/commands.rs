@@ -11,6 +11,7 @@ mod keys;
 mod logs;
 mod ls;
 mod metrics;
+mod powers;
 pub(crate) mod print;
 mod queue;
 mod result;

@@ -2,13 +2,13 @@
 
 use std::process::ExitCode;
 
-use anyhow::Context;
 use clap::{Args, Subcommand};
 use http::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::env::exports;
+use super::powers::{Powers, PowersArgs};
 use super::print::{self, Output};
 use crate::client::{Call, Client, ServerArgs, Target, encode};
 
@@ -60,12 +60,8 @@ Examples:
 struct CreateArgs {
     /// Name.
     name: String,
-    /// What it may do: admin, deploy, read-only, invoke, invoke:PATTERN. May be given several times.
-    #[arg(long, value_name = "GRANT")]
-    allow: Vec<String>,
-    /// A policy in IAM's language, beside the grants: JSON, or @FILE.
-    #[arg(long, value_name = "JSON")]
-    policy: Option<String>,
+    #[command(flatten)]
+    powers: PowersArgs,
     /// The account of its holder, where it is not this installation's: then functions must allow it, too.
     #[arg(long)]
     account: Option<String>,
@@ -119,8 +115,8 @@ struct Key {
     name: String,
     access_key_id: String,
     arn: String,
-    allow: Vec<String>,
-    policy: Option<String>,
+    #[serde(flatten)]
+    powers: Powers,
 }
 
 fn path(name: &str) -> String {
@@ -152,17 +148,9 @@ pub(super) async fn run(args: KeysArgs) -> anyhow::Result<ExitCode> {
 }
 
 async fn create(args: CreateArgs) -> anyhow::Result<()> {
-    let policy = args.policy.as_deref().map(read_policy).transpose()?;
-    let body = json!({ "allow": args.allow, "policy": policy, "account": args.account });
+    let mut body = args.powers.body()?;
+    body["account"] = json!(args.account);
     make(&args.server, Call::new(Method::PUT, path(&args.name)).json(&body)).await
-}
-
-pub(super) fn read_policy(given: &str) -> anyhow::Result<Value> {
-    let text = match given.strip_prefix('@') {
-        Some(file) => std::fs::read_to_string(file).with_context(|| format!("could not read `{file}`"))?,
-        None => given.to_owned(),
-    };
-    serde_json::from_str(&text).context("the policy is not JSON")
 }
 
 /// Sends what makes a key, and prints the key as `squall env` does.
@@ -189,11 +177,7 @@ async fn list(args: &ListArgs) -> anyhow::Result<()> {
         print::note("no keys but the installation's own: try `squall keys create NAME --allow deploy`");
         return Ok(());
     }
-    let row = |key: Key| {
-        let mut may = key.allow;
-        may.extend(key.policy.map(|_| "policy".to_owned()));
-        vec![key.name, key.access_key_id, may.join(" "), key.arn]
-    };
+    let row = |key: Key| vec![key.name, key.access_key_id, key.powers.cell(), key.arn];
     let rows: Vec<Vec<String>> = keys.into_iter().map(row).collect();
     print::line(&print::table(&["NAME", "ID", "MAY", "ARN"], &rows))
 }

@@ -5,9 +5,9 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use http::Method;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::keys::read_policy;
+use super::powers::{Powers, PowersArgs};
 use super::print::{self, Output};
 use crate::client::{Call, Client, ServerArgs, encode};
 
@@ -50,12 +50,8 @@ Examples:
 struct PutArgs {
     /// Name: what stands at the end of the role's ARN.
     name: String,
-    /// What it allows: admin, deploy, read-only, invoke, invoke:PATTERN. May be given several times.
-    #[arg(long, value_name = "GRANT")]
-    allow: Vec<String>,
-    /// A policy in IAM's language, beside the grants: JSON, or @FILE.
-    #[arg(long, value_name = "JSON")]
-    policy: Option<String>,
+    #[command(flatten)]
+    powers: PowersArgs,
     #[command(flatten)]
     server: ServerArgs,
 }
@@ -87,8 +83,8 @@ struct Listed {
 struct Role {
     name: String,
     arn: String,
-    allow: Vec<String>,
-    policy: Option<String>,
+    #[serde(flatten)]
+    powers: Powers,
 }
 
 fn path(name: &str) -> String {
@@ -102,9 +98,7 @@ fn path(name: &str) -> String {
 pub(super) async fn run(args: RolesArgs) -> anyhow::Result<ExitCode> {
     match args.command {
         RolesCommand::Put(args) => {
-            let policy = args.policy.as_deref().map(read_policy).transpose()?;
-            let body = json!({ "allow": args.allow, "policy": policy });
-            let call = Call::new(Method::PUT, path(&args.name)).json(&body);
+            let call = Call::new(Method::PUT, path(&args.name)).json(&args.powers.body()?);
             Client::connect(&args.server)?.send(call).await?;
         }
         RolesCommand::Ls(args) => list(&args).await?,
@@ -130,11 +124,7 @@ async fn list(args: &ListArgs) -> anyhow::Result<()> {
         print::note("no roles yet: try `squall roles put NAME --allow 'invoke:shop-*'`");
         return Ok(());
     }
-    let row = |role: Role| {
-        let mut may = role.allow;
-        may.extend(role.policy.map(|_| "policy".to_owned()));
-        vec![role.name, may.join(" "), role.arn]
-    };
+    let row = |role: Role| vec![role.name, role.powers.cell(), role.arn];
     let rows: Vec<Vec<String>> = roles.into_iter().map(row).collect();
     print::line(&print::table(&["NAME", "MAY", "ARN"], &rows))
 }
