@@ -6,6 +6,7 @@
 use std::fmt;
 
 use crate::policy::{Effect, Policy, Principals, Statement};
+use crate::roles::name_of;
 
 /// Who calls.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -36,6 +37,8 @@ pub struct Denial {
     action: String,
     resource: String,
     reason: Reason,
+    /// What of a policy was not understood, and may be why.
+    unsupported: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +70,7 @@ impl fmt::Display for Denial {
             action,
             resource,
             reason,
+            unsupported,
         } = self;
         write!(
             f,
@@ -78,11 +82,30 @@ impl fmt::Display for Denial {
             }
             Reason::Explicit(Kind::Resource) => write!(f, "with an explicit deny in a resource-based policy"),
             Reason::NothingAllows(kind) => write!(f, "because no {} allows the {action} action", kind.name()),
+        }?;
+        match unsupported {
+            None => Ok(()),
+            Some(what) => write!(
+                f,
+                " ({what} is not supported by Squall: a statement that has it allows nothing, and denies what it is about)"
+            ),
         }
     }
 }
 
 impl std::error::Error for Denial {}
+
+impl Denial {
+    /// Whether a statement denies it, and not only silence.
+    pub(crate) fn is_explicit(&self) -> bool {
+        matches!(self.reason, Reason::Explicit(_))
+    }
+
+    /// What is said where there is nothing that could allow it.
+    pub(crate) fn nothing_allows(principal: &Principal, request: Request<'_>) -> Self {
+        Call { principal, request }.denial(Reason::NothingAllows(Kind::Resource), None)
+    }
+}
 
 /// Decides. `identity` are the caller's policies, `resource` that of what is called.
 ///
@@ -94,21 +117,20 @@ pub fn decide(
     resource: Option<&Policy>,
     request: Request<'_>,
 ) -> Result<(), Denial> {
-    let deny = |reason| Denial {
-        principal: principal.arn.clone(),
-        action: request.action.to_owned(),
-        resource: request.resource.to_owned(),
-        reason,
-    };
     let call = Call { principal, request };
     let by_identity = call.verdict(identity.iter().flat_map(|policy| &policy.statements));
     let by_resource = call.verdict(resource.into_iter().flat_map(|policy| &policy.statements));
-    for (verdict, kind) in [(by_identity, Kind::Identity), (by_resource, Kind::Resource)] {
+    let unsupported = by_identity.unsupported.or(by_resource.unsupported);
+    let deny = |reason| call.denial(reason, unsupported);
+    for (verdict, kind) in [
+        (by_identity.effect, Kind::Identity),
+        (by_resource.effect, Kind::Resource),
+    ] {
         if verdict == Some(Effect::Deny) {
             return Err(deny(Reason::Explicit(kind)));
         }
     }
-    match (by_identity.is_some(), by_resource.is_some()) {
+    match (by_identity.effect.is_some(), by_resource.effect.is_some()) {
         (true, true) => Ok(()),
         (true, false) | (false, true) if principal.account == request.account => Ok(()),
         (true, false) => Err(deny(Reason::NothingAllows(Kind::Resource))),
@@ -116,44 +138,142 @@ pub fn decide(
     }
 }
 
+/// Whether a role's trust policy lets somebody have its credentials. It must allow it in every case; who is not named
+/// by it alone, but with all of an account, needs a policy of their own that allows it, too. `identity` are the
+/// caller's policies, `None` of who may do everything.
+///
+/// # Errors
+/// Why not.
+pub fn trusts(
+    principal: &Principal,
+    identity: Option<&[Policy]>,
+    trust: &Policy,
+    request: Request<'_>,
+) -> Result<(), Denial> {
+    let call = Call { principal, request };
+    let by_trust = call.verdict(trust.statements.iter());
+    match by_trust.effect {
+        Some(Effect::Allow) => {}
+        Some(Effect::Deny) => {
+            return Err(call.denial(Reason::Explicit(Kind::Resource), by_trust.unsupported));
+        }
+        None => return Err(call.denial(Reason::NothingAllows(Kind::Resource), by_trust.unsupported)),
+    }
+    let Some(identity) = identity else {
+        return Ok(());
+    };
+    let named = trust.statements.iter().any(|statement| {
+        let by_name = statement
+            .principals
+            .as_ref()
+            .is_some_and(|all| call.is_named_by(all));
+        statement.effect == Effect::Allow && by_name && call.fits(statement) == Ok(true)
+    });
+    let by_identity = call.verdict(identity.iter().flat_map(|policy| &policy.statements));
+    match by_identity.effect {
+        Some(Effect::Allow) => Ok(()),
+        None if named && principal.account == request.account => Ok(()),
+        Some(Effect::Deny) => Err(call.denial(Reason::Explicit(Kind::Identity), by_identity.unsupported)),
+        None => Err(call.denial(Reason::NothingAllows(Kind::Identity), by_identity.unsupported)),
+    }
+}
+
+#[derive(Clone, Copy)]
 struct Call<'a> {
     principal: &'a Principal,
     request: Request<'a>,
 }
 
+/// What some statements say of a call.
+struct Verdict<'s> {
+    /// `None` where none is about it.
+    effect: Option<Effect>,
+    /// What was not understood of a statement that may be about it.
+    unsupported: Option<&'s str>,
+}
+
 impl Call<'_> {
-    /// What the statements say of it; `None` where none is about it.
-    fn verdict<'s>(&self, statements: impl Iterator<Item = &'s Statement>) -> Option<Effect> {
-        let mut verdict = None;
-        for statement in statements.filter(|statement| self.fits(statement)) {
-            if statement.effect == Effect::Deny {
-                return Some(Effect::Deny);
+    fn verdict<'s>(&self, statements: impl Iterator<Item = &'s Statement>) -> Verdict<'s> {
+        let mut verdict = Verdict {
+            effect: None,
+            unsupported: None,
+        };
+        for statement in statements {
+            let fits = self.fits(statement).unwrap_or_else(|what| {
+                verdict.unsupported = Some(what);
+                statement.effect == Effect::Deny
+            });
+            match statement.effect {
+                Effect::Deny if fits => {
+                    verdict.effect = Some(Effect::Deny);
+                    return verdict;
+                }
+                Effect::Allow if fits => verdict.effect = Some(Effect::Allow),
+                _ => {}
             }
-            verdict = Some(Effect::Allow);
         }
         verdict
     }
 
-    fn fits(&self, statement: &Statement) -> bool {
+    /// Whether a statement is about the call; the name of what is not understood of it where that cannot be known.
+    fn fits<'s>(&self, statement: &'s Statement) -> Result<bool, &'s str> {
         let Request { action, resource, .. } = self.request;
         let by_whom = statement.principals.as_ref();
-        by_whom.is_none_or(|principals| self.is_one_of(principals))
-            && statement.is_about(action, resource)
-            && statement
-                .conditions
-                .iter()
-                .all(|condition| condition.holds(|key| self.value_of(key)))
+        if !by_whom.is_none_or(|principals| self.is_one_of(principals))
+            || !statement.is_about(action, resource)
+        {
+            return Ok(false);
+        }
+        let mut unsupported = None;
+        for condition in &statement.conditions {
+            match condition.holds(|key| self.value_of(key)) {
+                Ok(true) => {}
+                // One that does not hold is enough, whatever the others are.
+                Ok(false) => return Ok(false),
+                Err(what) => unsupported = Some(what),
+            }
+        }
+        unsupported.map_or(Ok(true), Err)
+    }
+
+    fn denial(&self, reason: Reason, unsupported: Option<&str>) -> Denial {
+        Denial {
+            principal: self.principal.arn.clone(),
+            action: self.request.action.to_owned(),
+            resource: self.request.resource.to_owned(),
+            reason,
+            unsupported: unsupported.map(str::to_owned),
+        }
     }
 
     fn is_one_of(&self, principals: &Principals) -> bool {
-        let Principal { arn, account } = self.principal;
+        let account = &self.principal.account;
+        let of_account = |one: &String| one == account || *one == format!("arn:aws:iam::{account}:root");
+        match principals {
+            Principals::Aws(list) if list.iter().any(of_account) => true,
+            Principals::AnyOf(all) => all.iter().any(|principals| self.is_one_of(principals)),
+            named => self.is_named_by(named),
+        }
+    }
+
+    /// The same, where naming an account does not name all who are of it.
+    fn is_named_by(&self, principals: &Principals) -> bool {
+        let Principal { arn, .. } = self.principal;
         match principals {
             Principals::Anyone => true,
-            Principals::Aws(list) => list
-                .iter()
-                .any(|one| one == arn || one == account || *one == format!("arn:aws:iam::{account}:root")),
+            Principals::Aws(list) => list.iter().any(|one| one == arn || self.is_session_of(one)),
             Principals::Service(list) => list.contains(arn),
+            Principals::AnyOf(all) => all.iter().any(|principals| self.is_named_by(principals)),
         }
+    }
+
+    /// Whether the caller has the credentials of a role that is named by its ARN.
+    fn is_session_of(&self, role: &str) -> bool {
+        let Principal { arn, account } = self.principal;
+        let session = arn.strip_prefix(&format!("arn:aws:sts::{account}:assumed-role/"));
+        let of = session.and_then(|session| session.split('/').next());
+        let is_role = role.starts_with(&format!("arn:aws:iam::{account}:role/"));
+        is_role && of.is_some_and(|name| name == name_of(role))
     }
 
     fn value_of(&self, key: &str) -> Option<String> {
@@ -196,7 +316,10 @@ mod tests {
             action: "lambda:InvokeFunction",
             resource: FUNCTION,
             account: HOME,
-            context: &[("aws:SourceArn", "arn:aws:s3:::photos")],
+            context: &[
+                ("aws:SourceArn", "arn:aws:s3:::photos"),
+                ("aws:SourceIp", "127.0.0.1"),
+            ],
         };
         decide(principal, identity, resource, request).map_err(|denial| denial.to_string())
     }
@@ -259,7 +382,19 @@ mod tests {
             asked(&user(HOME), &[identity(&allow)], None).is_ok()
         };
         assert!(with(r#""ArnLike": {"aws:sourcearn": "arn:aws:s3:::*"}"#));
-        assert!(!with(r#""ArnEquals": {"aws:SourceArn": "arn:aws:s3:::*"}"#));
+        assert!(
+            with(r#""ArnEquals": {"aws:SourceArn": "arn:aws:s3:::*"}"#),
+            "as in IAM"
+        );
+        assert!(!with(r#""StringEquals": {"aws:SourceArn": "arn:aws:s3:::*"}"#));
+        assert!(with(r#""StringEqualsIfExists": {"aws:SourceAccount": "1"}"#));
+        assert!(with(
+            r#""Null": {"aws:SourceAccount": "true", "aws:SourceArn": false}"#
+        ));
+        assert!(with(
+            r#""IpAddress": {"aws:SourceIp": ["10.0.0.0/8", "127.0.0.1"]}"#
+        ));
+        assert!(!with(r#""NotIpAddress": {"aws:SourceIp": "127.0.0.0/8"}"#));
         assert!(
             !with(r#""StringEquals": {"aws:SourceAccount": "000000000000"}"#),
             "the call has none"
@@ -276,5 +411,75 @@ mod tests {
     fn all_but_some_actions() {
         let all_but = identity(r#"{"Effect": "Allow", "NotAction": "lambda:Invoke*", "Resource": "*"}"#);
         asked(&user(HOME), &[all_but], None).expect_err("it allows everything else");
+    }
+
+    #[test]
+    fn what_is_not_understood_allows_nothing_and_denies_and_says_so() {
+        let odd = r#", "Condition": {"DateLessThan": {"aws:CurrentTime": "2026-01-01T00:00:00Z"}}}"#;
+        let allow = Policy::of_role(&format!("{{\"Statement\": {}}}", ALLOW.replace('}', odd)));
+        let deny = Policy::of_role(&format!("{{\"Statement\": {}}}", DENY.replace('}', odd)));
+        let (allow, deny) = (allow.expect("a policy"), deny.expect("a policy"));
+        let denied = asked(&user(HOME), std::slice::from_ref(&allow), None).expect_err("denied");
+        let says = "the condition operator `DateLessThan` is not supported by Squall";
+        assert!(
+            denied.contains("because no identity-based") && denied.contains(says),
+            "{denied}"
+        );
+        let denied = asked(&user(HOME), &[identity(ALLOW), deny], None).expect_err("denied");
+        assert!(
+            denied.contains("explicit deny") && denied.contains(says),
+            "{denied}"
+        );
+        assert_eq!(asked(&user(HOME), &[allow, identity(ALLOW)], None), Ok(()));
+    }
+
+    #[track_caller]
+    fn trusted(principal: &Principal, identity: Option<&[Policy]>, by: &str) -> bool {
+        let statement = r#"{"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": "#;
+        let trust = Policy::of_trust(&format!("{{\"Statement\": {statement}{by}}}}}")).expect(by);
+        let request = Request {
+            action: "sts:AssumeRole",
+            resource: "arn:aws:iam::000000000000:role/shop",
+            account: HOME,
+            context: &[],
+        };
+        trusts(principal, identity, &trust, request).is_ok()
+    }
+
+    #[test]
+    fn a_role_is_for_those_whom_it_trusts() {
+        let may = [identity(
+            r#"{"Effect": "Allow", "Action": "sts:*", "Resource": "*"}"#,
+        )];
+        let (ada, stranger) = (user(HOME), user("111122223333"));
+        let lambda = r#"{"Service": "lambda.amazonaws.com"}"#;
+        let account = r#"{"AWS": "arn:aws:iam::000000000000:root"}"#;
+        let by_name = r#"{"Service": "x", "AWS": "arn:aws:iam::000000000000:user/ada"}"#;
+        assert!(!trusted(&ada, Some(&may), lambda), "whatever she may do");
+        assert!(!trusted(&ada, None, lambda), "nor may the owner");
+        assert!(trusted(&ada, Some(&may), account) && trusted(&ada, None, account));
+        assert!(!trusted(&ada, Some(&[]), account), "her own policy must allow it");
+        assert!(trusted(&ada, Some(&[]), by_name), "it names her");
+        assert!(!trusted(&stranger, Some(&may), account));
+        assert!(trusted(&stranger, Some(&may), r#"{"AWS": "111122223333"}"#));
+        assert!(!trusted(
+            &stranger,
+            Some(&[]),
+            r#"{"AWS": "arn:aws:iam::111122223333:user/ada"}"#
+        ));
+        let session = Principal {
+            arn: "arn:aws:sts::000000000000:assumed-role/first/me".to_owned(),
+            account: HOME.to_owned(),
+        };
+        assert!(trusted(
+            &session,
+            Some(&[]),
+            r#"{"AWS": "arn:aws:iam::000000000000:role/path/first"}"#
+        ));
+        assert!(!trusted(
+            &session,
+            Some(&[]),
+            r#"{"AWS": "arn:aws:iam::000000000000:role/other"}"#
+        ));
     }
 }

@@ -3,17 +3,18 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
+use crate::decide::{Principal, Request, decide};
 use crate::keys::KeyError;
-use crate::policy::{Policy, PolicyError};
+use crate::policy::{Effect, Policy, PolicyError};
 
 /// What a key may do, in a word.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Grant {
     /// `admin`: everything, also keys.
     Admin,
-    /// `deploy`: everything but keys and roles.
+    /// `deploy`: everything but keys and roles. Functions can be given roles, but for those that allow that.
     Deploy,
     /// `read-only`: looking, also into state and logs; no calls.
     ReadOnly,
@@ -69,7 +70,20 @@ impl fmt::Display for Grant {
 }
 
 /// What is about keys and roles: whoever may do it may do everything.
-const POWERS: [&str; 6] = [
+const POWERS: [&str; 19] = [
+    "iam:Add*",
+    "iam:Attach*",
+    "iam:Create*",
+    "iam:Delete*",
+    "iam:Detach*",
+    "iam:Put*",
+    "iam:Remove*",
+    "iam:Set*",
+    "iam:Tag*",
+    "iam:Untag*",
+    "iam:Update*",
+    "sts:AssumeRole",
+    "sts:TagSession",
     "squall:CreateKey",
     "squall:RotateKey",
     "squall:RevokeKey",
@@ -79,22 +93,36 @@ const POWERS: [&str; 6] = [
 ];
 
 impl Grant {
-    /// The policy that it stands for.
-    ///
-    /// # Errors
-    /// None that a parsed grant could have; a policy is always read, never put together.
-    pub(crate) fn policy(&self) -> Result<Policy, PolicyError> {
+    /// The statements of the policy that it stands for.
+    fn statements(&self) -> Value {
         let allow = |actions: &[&str], resources: &[String]| json!({ "Effect": "Allow", "Action": actions, "Resource": resources });
         let everything = ["*".to_owned()];
-        let statements = match self {
+        let powers_are_for_admins = json!({
+            "Sid": "PowersAreForAdmins", "Effect": "Deny", "Action": POWERS, "Resource": "*",
+        });
+        match self {
             Self::Admin => json!([allow(&["*"], &everything)]),
             Self::Deploy => json!([
                 allow(&["*"], &everything),
-                { "Sid": "PowersAreForAdmins", "Effect": "Deny", "Action": POWERS, "Resource": "*" },
+                powers_are_for_admins,
+                {
+                    "Sid": "PowersAreNotPassedOn", "Effect": "Deny", "Action": "iam:PassRole", "Resource": "*",
+                    "Condition": { "Bool": { "squall:RoleHasPowers": "true" } },
+                },
             ]),
-            Self::ReadOnly => json!([allow(&["*:Get*", "*:List*", "*:Describe*"], &everything), {
-                "Sid": "PowersAreForAdmins", "Effect": "Deny", "Action": POWERS, "Resource": "*",
-            }]),
+            Self::ReadOnly => json!([
+                allow(
+                    &[
+                        "*:Get*",
+                        "*:List*",
+                        "*:Describe*",
+                        "logs:FilterLogEvents",
+                        "logs:StartLiveTail"
+                    ],
+                    &everything
+                ),
+                powers_are_for_admins,
+            ]),
             Self::Invoke(pattern) => {
                 let function = format!("arn:aws:lambda:*:*:function:{pattern}");
                 let qualified = format!("{function}:*");
@@ -103,9 +131,63 @@ impl Grant {
                     &[function, qualified]
                 )])
             }
-        };
-        Policy::of_identity(&json!({ "Version": "2012-10-17", "Statement": statements }).to_string())
+        }
     }
+
+    /// The policy that it stands for.
+    ///
+    /// # Errors
+    /// None that a parsed grant could have; a policy is always read, never put together.
+    pub(crate) fn policy(&self) -> Result<Policy, PolicyError> {
+        let document = json!({ "Version": "2012-10-17", "Statement": self.statements() });
+        Policy::of_identity(&document.to_string())
+    }
+
+    /// Whether some policies allow any of what is about keys and roles.
+    pub(crate) fn allows_powers(policies: &[Policy], account: &str) -> bool {
+        let principal = Principal {
+            arn: "*".to_owned(),
+            account: account.to_owned(),
+        };
+        // One action stands for those that its pattern describes: a policy that allows one of them alone is as strong.
+        POWERS.iter().any(|power| {
+            policies
+                .iter()
+                .flat_map(|policy| &policy.statements)
+                .any(|statement| statement.effect == Effect::Allow && statement.actions_overlap(power))
+                && !denies_all(policies, &principal, power)
+        })
+    }
+}
+
+/// Whether a power is denied on everything, as to those who have `deploy` and `read-only`.
+fn denies_all(policies: &[Policy], principal: &Principal, power: &str) -> bool {
+    let request = Request {
+        action: power,
+        resource: "*",
+        account: &principal.account,
+        context: &[],
+    };
+    decide(principal, policies, None, request).is_err_and(|denial| denial.is_explicit())
+}
+
+/// What grants say together, as one document.
+pub(crate) fn grants_document(allow: &[String]) -> String {
+    let grants = allow.iter().filter_map(|word| word.parse::<Grant>().ok());
+    let statements = grants.flat_map(|grant| match grant.statements() {
+        Value::Array(statements) => statements,
+        one => vec![one],
+    });
+    let statements: Vec<Value> = statements
+        .map(|mut statement| {
+            // Names are used once in a document; two grants may have the same.
+            statement
+                .as_object_mut()
+                .and_then(|members| members.remove("Sid"));
+            statement
+        })
+        .collect();
+    json!({ "Version": "2012-10-17", "Statement": statements }).to_string()
 }
 
 /// The policies of who has these grants, and perhaps a document beside them.

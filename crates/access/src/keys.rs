@@ -130,8 +130,8 @@ struct Held {
 }
 
 impl Caller {
-    /// An instance of a function, which may do what the policies of its role allow.
-    pub fn of_function(principal: Principal, policies: Vec<Policy>) -> Self {
+    /// Who has credentials of a role, and may do what its policies allow.
+    pub fn with_policies(principal: Principal, policies: Vec<Policy>) -> Self {
         Self(Arc::new(Held {
             principal,
             name: None,
@@ -147,6 +147,11 @@ impl Caller {
     /// The name of its key; `None` for the installation's own, and for instances.
     pub fn key_name(&self) -> Option<&str> {
         self.0.name.as_deref()
+    }
+
+    /// Its policies; `None` of who may do everything.
+    pub fn policies(&self) -> Option<&[Policy]> {
+        self.0.policies.as_deref()
     }
 
     /// Whether no policy is asked about this caller.

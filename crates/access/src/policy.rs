@@ -6,7 +6,7 @@
 mod condition;
 mod document;
 
-pub use condition::Condition;
+pub(crate) use condition::Condition;
 
 use crate::pattern;
 
@@ -31,6 +31,8 @@ pub enum Principals {
     Aws(Vec<String>),
     /// Services of the platform, such as `s3.amazonaws.com`.
     Service(Vec<String>),
+    /// Several kinds of them; nobody where it is empty.
+    AnyOf(Vec<Principals>),
 }
 
 /// Patterns, or all but what they describe.
@@ -72,6 +74,18 @@ impl Statement {
     }
 }
 
+impl Statement {
+    /// Whether any action that `pattern` describes may be among its own; wildcards on either side count.
+    pub(crate) fn actions_overlap(&self, pattern: &str) -> bool {
+        match &self.actions {
+            Patterns::Only(own) => own.iter().any(|one| {
+                pattern::matches_any_case(one, pattern) || pattern::matches_any_case(pattern, one)
+            }),
+            Patterns::AllBut(own) => !own.iter().any(|one| pattern::matches_any_case(one, pattern)),
+        }
+    }
+}
+
 /// A document: some statements.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Policy {
@@ -97,6 +111,23 @@ impl Policy {
     /// What is wrong with it, or what of it is not supported.
     pub fn of_identity(text: &str) -> Result<Self, PolicyError> {
         document::read(text, document::Kind::Identity)
+    }
+
+    /// Reads a document of a role, as IAM's API takes it: a condition that is not understood is kept. A statement with
+    /// one allows nothing, and denies what it is about.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn of_role(text: &str) -> Result<Self, PolicyError> {
+        document::read(text, document::Kind::Role)
+    }
+
+    /// Reads a document that says who may have a role's credentials.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn of_trust(text: &str) -> Result<Self, PolicyError> {
+        document::read(text, document::Kind::Trust)
     }
 
     /// Reads a document of a resource: each statement names whom it is about.

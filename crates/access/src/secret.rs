@@ -53,6 +53,11 @@ impl AccessKey {
     }
 }
 
+/// An id of a role or policy, as AWS's: what begins with `AROA` is a role.
+pub(crate) fn entity_id(prefix: &str) -> Result<String, SecretError> {
+    Ok(format!("{prefix}{}", random_text(17, ID_LETTERS)?))
+}
+
 /// `letters` must have a power of two of them, so that every letter is as likely as any other.
 fn random_text<const N: usize>(length: usize, letters: &[u8; N]) -> Result<String, SecretError> {
     const { assert!(N.is_power_of_two() && N <= 256) };

@@ -1,5 +1,6 @@
 //! Who calls: a signature is read before the body is, and verified over all of it.
 
+use std::net::IpAddr;
 use std::time::SystemTime;
 
 use bytes::Bytes;
@@ -20,8 +21,14 @@ use crate::sigv4::SignatureError;
 pub(crate) struct Authentic {
     pub(crate) access_key_id: String,
     pub(crate) caller: Caller,
+    /// Where the request came from.
+    pub(super) peer: Option<IpAddr>,
     pub(super) body: Bytes,
 }
+
+/// Who is at the other end of a request's connection; beside the request, for what may ask about it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Peer(pub(crate) IpAddr);
 
 /// Reads and verifies a request. A stranger's body is not read: what can be known from the head is checked first.
 ///
@@ -49,14 +56,18 @@ pub(crate) async fn authenticate(
     Ok(Authentic {
         access_key_id,
         caller,
+        peer: head.extensions.get::<Peer>().map(|peer| peer.0),
         body,
     })
 }
 
-/// Who holds a key. An instance's comes with the token that it was given.
+/// Who holds a key. Those of instances and of roles come with the token that was given with them.
 fn caller(gateway: &Gateway, access_key_id: &str, head: &Parts) -> Option<Caller> {
     if let Some((_, caller)) = gateway.access.keys.signing(access_key_id) {
         return Some(caller);
+    }
+    if let Some(assumed) = gateway.access.roles.assumed(access_key_id) {
+        return (token(head)? == assumed.token).then_some(assumed.caller);
     }
     let session = gateway.access.sessions.get(access_key_id)?;
     if token(head)? != session.token {
@@ -73,10 +84,9 @@ fn caller(gateway: &Gateway, access_key_id: &str, head: &Parts) -> Option<Caller
         ),
         account: account.clone(),
     };
-    Some(Caller::of_function(
-        principal,
-        gateway.access.roles.policies(&role),
-    ))
+    let function_arn = gateway.config.home.function_arn(&session.function, None);
+    let policies = gateway.access.roles.policies_of_function(&role, &function_arn);
+    Some(Caller::with_policies(principal, policies))
 }
 
 /// The session token, in a header or, of a presigned request, in the query.

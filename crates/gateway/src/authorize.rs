@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use http::StatusCode;
-use squall_access::{Denial, Policy, Request};
+use squall_access::{Caller, Denial, Policy, Request};
 use squall_types::{FunctionRef, Home};
 
 use crate::authenticate::Authentic;
@@ -68,7 +68,7 @@ impl Authentic {
     }
 
     /// Whether the caller may have messages sent to what it names as a target. Who sets a schedule on a function calls
-    /// that function in the end: AWS asks for a role to be passed there, and here are none.
+    /// that function in the end: AWS asks for a role to be passed there, whose policies here count for functions alone.
     ///
     /// # Errors
     /// AWS's AccessDeniedException.
@@ -89,17 +89,45 @@ impl Authentic {
     /// # Errors
     /// AWS's AccessDeniedException.
     pub(crate) fn permit(&self, gateway: &Gateway, asked: &Asked<'_>) -> Result<(), ApiError> {
-        let request = Request {
-            action: &asked.action,
-            resource: &asked.resource,
-            account: &gateway.config.home.account,
-            context: asked.context,
-        };
         let policy = match &asked.function {
             Some(function) if !self.caller.is_root() => policy_of(gateway, function)?,
             _ => None,
         };
-        let decided = self.caller.may(request, policy.as_ref());
+        self.decide(gateway, asked, |caller, request| {
+            caller.may(request, policy.as_ref())
+        })
+    }
+
+    /// Whether the caller may have the credentials of the role that is asked for: it must trust them, too.
+    ///
+    /// # Errors
+    /// AWS's AccessDeniedException.
+    pub(crate) fn permit_assume(&self, gateway: &Gateway, asked: &Asked<'_>) -> Result<(), ApiError> {
+        let roles = &gateway.access.roles;
+        self.decide(gateway, asked, |caller, request| {
+            roles.trusts(&asked.resource, caller, request)
+        })
+    }
+
+    /// Decides, and writes down what was decided.
+    fn decide(
+        &self,
+        gateway: &Gateway,
+        asked: &Asked<'_>,
+        decide: impl FnOnce(&Caller, Request<'_>) -> Result<(), Denial>,
+    ) -> Result<(), ApiError> {
+        let peer = self.peer.map(|peer| peer.to_string());
+        let mut context = asked.context.to_vec();
+        // Nothing here is encrypted on its way.
+        context.push(("aws:SecureTransport", "false"));
+        context.extend(peer.as_deref().map(|peer| ("aws:SourceIp", peer)));
+        let request = Request {
+            action: &asked.action,
+            resource: &asked.resource,
+            account: &gateway.config.home.account,
+            context: &context,
+        };
+        let decided = decide(&self.caller, request);
         let principal = self.caller.principal();
         let about = (request.action, request.resource);
         let audit = &gateway.access.audit;

@@ -17,11 +17,12 @@ use squall_types::{AcceptedEvents, DeliverByService, Home, Invoke, InvokeOnce};
 use squall_workflow::dag::Dags;
 use tokio_util::sync::CancellationToken;
 
+use crate::authenticate::Peer;
 use crate::body::Room;
 use crate::reply::Body;
 use crate::service::{self, Service};
 use crate::sigv4::{Signer, Verifier};
-use crate::{bus, lambda, native, scheduler, sqs, url};
+use crate::{bus, iam, lambda, native, scheduler, sqs, sts, url};
 
 /// Where the gateway stands.
 #[derive(Debug, Clone)]
@@ -117,8 +118,9 @@ impl Gateway {
         let known = access.clone();
         let secret_of = move |id: &str| {
             let of_session = || known.sessions.get(id).map(|session| session.secret.clone());
+            let of_role = || known.roles.assumed(id).map(|assumed| assumed.secret);
             let of_key = known.keys.signing(id).map(|(secret, _)| secret);
-            of_key.or_else(of_session)
+            of_key.or_else(of_session).or_else(of_role)
         };
         let verifier = Verifier::new(Arc::new(secret_of), &config.home.region);
         Self {
@@ -138,9 +140,10 @@ impl Gateway {
     /// Answers one request, whoever it is for.
     pub(crate) async fn answer(
         self: &Arc<Self>,
-        request: Request<Incoming>,
+        mut request: Request<Incoming>,
         peer: SocketAddr,
     ) -> Response<Body> {
+        request.extensions_mut().insert(Peer(peer.ip()));
         let host = request
             .headers()
             .get(header::HOST)
@@ -160,6 +163,8 @@ impl Gateway {
                 Service::Sqs => sqs::serve(self, request).await,
                 Service::Events => bus::serve(self, request).await,
                 Service::Scheduler => scheduler::serve(self, request).await,
+                Service::Iam => iam::serve(self, request).await,
+                Service::Sts => sts::serve(self, request).await,
                 // Lambda's front door refuses what is signed for a service that nobody offers.
                 Service::Lambda => lambda::serve(self, request).await,
             }

@@ -5,12 +5,14 @@
 
 mod authenticate;
 mod authorize;
+mod awsquery;
 mod body;
 mod bus;
 mod clock;
 mod constraint;
 mod error;
 mod gateway;
+mod iam;
 mod lambda;
 mod native;
 mod operation;
@@ -21,8 +23,10 @@ mod serve;
 mod service;
 pub mod sigv4;
 mod sqs;
+mod sts;
 mod trace;
 mod url;
+mod xml;
 
 pub use gateway::{Access, Engines, Gateway, GatewayConfig, WriteMetrics};
 pub use serve::ServeError;

@@ -18,6 +18,10 @@ pub(crate) enum Service {
     Events,
     /// EventBridge Scheduler.
     Scheduler,
+    /// Roles and policies.
+    Iam,
+    /// Who calls, and credentials of roles.
+    Sts,
 }
 
 /// The first that names a service: the signature's scope (of the header or of a presigned query), `X-Amz-Target`, the
@@ -29,6 +33,8 @@ pub(crate) fn of<B>(request: &Request<B>) -> Service {
             Some("sqs") => return Service::Sqs,
             Some("events") => return Service::Events,
             Some("scheduler") => return Service::Scheduler,
+            Some("iam") => return Service::Iam,
+            Some("sts") => return Service::Sts,
             Some("lambda") => return Service::Lambda,
             _ => {}
         }
@@ -89,6 +95,8 @@ mod tests {
             ("sqs", Service::Sqs),
             ("events", Service::Events),
             ("scheduler", Service::Scheduler),
+            ("iam", Service::Iam),
+            ("sts", Service::Sts),
             ("lambda", Service::Lambda),
             ("dynamodb", Service::Lambda),
         ] {

@@ -272,7 +272,7 @@ async fn open_access(
     };
     let access = Access {
         keys: Keys::open(store.clone(), root).await?,
-        roles: Roles::open(store).await?,
+        roles: Roles::open(store, &home.account).await?,
         sessions: Sessions::default(),
         audit: Audit::open(&data_dir.join("audit.jsonl")).context("could not open the audit log")?,
     };

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::condition::{KEYS, Operator};
+use super::condition::{Comparison, KEYS, Operator, network};
 use super::{Condition, DOCUMENT_BYTES_MAX, Effect, Patterns, Policy, PolicyError, Principals, Statement};
 
 /// Where a policy is attached.
@@ -13,8 +13,22 @@ use super::{Condition, DOCUMENT_BYTES_MAX, Effect, Patterns, Policy, PolicyError
 pub(super) enum Kind {
     /// To a key or a role.
     Identity,
+    /// To a role, by IAM's API: what is not understood of its conditions is kept, and allows nothing.
+    Role,
     /// To what is called.
     Resource,
+    /// To a role: who may have its credentials. As lenient.
+    Trust,
+}
+
+impl Kind {
+    fn names_principals(self) -> bool {
+        matches!(self, Self::Resource | Self::Trust)
+    }
+
+    fn is_lenient(self) -> bool {
+        matches!(self, Self::Role | Self::Trust)
+    }
 }
 
 #[derive(Deserialize)]
@@ -112,15 +126,15 @@ fn statement(raw: RawStatement, kind: Kind) -> Result<Statement, PolicyError> {
         "Deny" => Effect::Deny,
         _ => return Err(refuse("has an `Effect` that is neither Allow nor Deny")),
     };
-    let principals = match (kind, raw.principal) {
-        (Kind::Identity, None) => None,
-        (Kind::Identity, Some(_)) => {
+    let principals = match (kind.names_principals(), raw.principal) {
+        (false, None) => None,
+        (false, Some(_)) => {
             return Err(refuse(
                 "has a `Principal`, which the policy of a key or role has not",
             ));
         }
-        (Kind::Resource, Some(principal)) => Some(principals(&principal).map_err(|what| refuse(&what))?),
-        (Kind::Resource, None) => return Err(refuse("has no `Principal`")),
+        (true, Some(principal)) => Some(principals(&principal, kind).map_err(|what| refuse(&what))?),
+        (true, None) => return Err(refuse("has no `Principal`")),
     };
     let actions = patterns(raw.action, raw.not_action)
         .ok_or_else(|| refuse("has no `Action`, or both it and `NotAction`"))?;
@@ -133,15 +147,28 @@ fn statement(raw: RawStatement, kind: Kind) -> Result<Statement, PolicyError> {
             "has the action `{strange}`; an action is written SERVICE:NAME, as in lambda:InvokeFunction"
         )));
     }
-    let resources = patterns(raw.resource, raw.not_resource)
-        .ok_or_else(|| refuse("has no `Resource`, or both it and `NotResource`"))?;
+    let resources = match (kind, &raw.resource, &raw.not_resource) {
+        (Kind::Trust, None, None) => Patterns::Only(vec!["*".to_owned()]),
+        (Kind::Trust, ..) => {
+            return Err(refuse("has a `Resource`, which is the role itself; leave it out"));
+        }
+        _ => patterns(raw.resource, raw.not_resource)
+            .ok_or_else(|| refuse("has no `Resource`, or both it and `NotResource`"))?,
+    };
+    let mut conditions = conditions(raw.condition, kind).map_err(|what| refuse(&what))?;
+    if let Patterns::Only(list) | Patterns::AllBut(list) = &resources
+        && let Some(variable) = list.iter().find(|resource| resource.contains("${"))
+    {
+        let what = format!("the policy variable in `{variable}`");
+        unsupported(&mut conditions, what, kind).map_err(|what| refuse(&what))?;
+    }
     Ok(Statement {
         sid: raw.sid,
         effect,
         principals,
         actions,
         resources,
-        conditions: conditions(raw.condition).map_err(|what| refuse(&what))?,
+        conditions,
     })
 }
 
@@ -153,7 +180,7 @@ fn patterns(only: Option<OneOrMany<String>>, all_but: Option<OneOrMany<String>>)
     }
 }
 
-fn principals(value: &Value) -> Result<Principals, String> {
+fn principals(value: &Value, kind: Kind) -> Result<Principals, String> {
     const FORMS: &str = "has a `Principal` that is none of \"*\", {\"AWS\": …} and {\"Service\": …}";
     let texts = |value: &Value| -> Option<Vec<String>> {
         match value {
@@ -162,41 +189,66 @@ fn principals(value: &Value) -> Result<Principals, String> {
             _ => None,
         }
     };
-    match value {
-        Value::String(text) if text == "*" => Ok(Principals::Anyone),
-        Value::Object(members) if members.len() == 1 => {
-            let (kind, value) = members.iter().next().ok_or(FORMS)?;
-            let list = texts(value).ok_or(FORMS)?;
-            match kind.as_str() {
-                "AWS" if list.iter().any(|text| text == "*") => Ok(Principals::Anyone),
-                "AWS" => Ok(Principals::Aws(list)),
-                "Service" => Ok(Principals::Service(list)),
-                other => Err(format!(
+    let members = match value {
+        Value::String(text) if text == "*" => return Ok(Principals::Anyone),
+        Value::Object(members) if !members.is_empty() => members,
+        _ => return Err(FORMS.to_owned()),
+    };
+    let mut all = Vec::with_capacity(members.len());
+    for (name, value) in members {
+        let list = texts(value).ok_or(FORMS)?;
+        all.push(match name.as_str() {
+            "AWS" if list.iter().any(|text| text == "*") => Principals::Anyone,
+            "AWS" => Principals::Aws(list),
+            "Service" => Principals::Service(list),
+            // Nobody here is one of them, which is all that there is to know of them.
+            "Federated" | "CanonicalUser" if kind.is_lenient() => Principals::AnyOf(Vec::new()),
+            other => {
+                return Err(format!(
                     "has a `Principal` of the kind `{other}`, which is not supported"
-                )),
+                ));
             }
-        }
-        _ => Err(FORMS.to_owned()),
+        });
+    }
+    match all.len() {
+        1 => Ok(all.remove(0)),
+        _ => Ok(Principals::AnyOf(all)),
     }
 }
 
-fn conditions(raw: BTreeMap<String, BTreeMap<String, OneOrMany<Value>>>) -> Result<Vec<Condition>, String> {
+fn conditions(
+    raw: BTreeMap<String, BTreeMap<String, OneOrMany<Value>>>,
+    kind: Kind,
+) -> Result<Vec<Condition>, String> {
     let mut conditions = Vec::new();
     for (name, comparisons) in raw {
-        let operator = Operator::of(&name)
-            .ok_or_else(|| format!("has the condition operator `{name}`, which is not supported"))?;
+        let Some(operator) = Operator::of(&name) else {
+            unsupported(&mut conditions, format!("the condition operator `{name}`"), kind)?;
+            continue;
+        };
         for (key, values) in comparisons {
             if !KEYS.iter().any(|known| known.eq_ignore_ascii_case(&key)) {
-                return Err(format!(
-                    "has the condition key `{key}`, which is not supported: calls have {}",
-                    KEYS.join(", ")
-                ));
+                let what = format!("the condition key `{key}`");
+                unsupported(&mut conditions, what, kind)
+                    .map_err(|what| format!("{what}: calls have {}", KEYS.join(", ")))?;
+                continue;
             }
             let values = values.into_vec().into_iter().map(text_of);
             let values = values.collect::<Option<Vec<_>>>();
             let values = values
                 .ok_or_else(|| format!("compares `{key}` with what is neither text nor a truth value"))?;
-            conditions.push(Condition {
+            if operator.comparison == Comparison::Address
+                && let Some(strange) = values.iter().find(|value| network(value).is_none())
+            {
+                return Err(format!(
+                    "compares `{key}` with `{strange}`, which is no address or network"
+                ));
+            }
+            if values.iter().any(|value| value.contains("${")) {
+                unsupported(&mut conditions, format!("a policy variable for `{key}`"), kind)?;
+                continue;
+            }
+            conditions.push(Condition::Compare {
                 operator,
                 key,
                 values,
@@ -204,6 +256,15 @@ fn conditions(raw: BTreeMap<String, BTreeMap<String, OneOrMany<Value>>>) -> Resu
         }
     }
     Ok(conditions)
+}
+
+/// Where a policy may have what is not understood, it is kept by its name.
+fn unsupported(conditions: &mut Vec<Condition>, what: String, kind: Kind) -> Result<(), String> {
+    if !kind.is_lenient() {
+        return Err(format!("has {what}, which is not supported"));
+    }
+    conditions.push(Condition::Unsupported(what));
+    Ok(())
 }
 
 fn text_of(value: Value) -> Option<String> {
@@ -230,6 +291,41 @@ mod tests {
         let list = r#"{"Statement": [{"Effect": "Allow", "Action": ["s3:*"], "Resource": ["*"]}]}"#;
         assert_eq!(read(one, Kind::Identity), read(list, Kind::Identity));
         assert_eq!(read(one, Kind::Identity).expect("a policy").statements.len(), 1);
+    }
+
+    #[test]
+    fn who_may_have_a_role_is_said_without_a_resource() {
+        let trust = r#"{"Statement": {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal":
+            {"Service": "lambda.amazonaws.com", "AWS": ["1"], "Federated": "x"}}}"#;
+        let policy = read(trust, Kind::Trust).expect("a policy");
+        assert!(matches!(&policy.statements[0].principals, Some(Principals::AnyOf(all)) if all.len() == 3));
+        refused(trust, Kind::Resource, "`Federated`");
+        let with_resource = trust.replace("\"Action\"", "\"Resource\": \"*\", \"Action\"");
+        refused(&with_resource, Kind::Trust, "the role itself");
+        refused("{", Kind::Trust, "EOF");
+    }
+
+    #[test]
+    fn a_roles_policy_keeps_what_is_not_understood_by_its_name() {
+        let text = r#"{"Statement": {"Effect": "Allow", "Action": "s3:*", "Resource": "a${aws:username}",
+            "Condition": {"DateLessThan": {"aws:CurrentTime": "x"}, "Bool": {"aws:MFA": "true"}}}}"#;
+        let policy = read(text, Kind::Role).expect("a policy");
+        let names: Vec<String> = policy.statements[0]
+            .conditions
+            .iter()
+            .map(|condition| match condition {
+                Condition::Unsupported(what) => what.clone(),
+                Condition::Compare { key, .. } => format!("understood {key}"),
+            })
+            .collect();
+        assert_eq!(
+            names,
+            [
+                "the condition key `aws:MFA`",
+                "the condition operator `DateLessThan`",
+                "the policy variable in `a${aws:username}`"
+            ]
+        );
     }
 
     #[test]
@@ -275,10 +371,21 @@ mod tests {
             "`Federated`",
         );
         for (condition, words) in [
-            (r#"{"IpAddress": {"aws:SourceIp": "10.0.0.0/8"}}"#, "`IpAddress`"),
             (
-                r#"{"StringEquals": {"aws:SourceIp": "10.0.0.1"}}"#,
-                "`aws:SourceIp`",
+                r#"{"IpAddress": {"aws:SourceIp": "10.0.0.0/33"}}"#,
+                "`10.0.0.0/33`",
+            ),
+            (
+                r#"{"NumericLessThan": {"aws:SourceIp": "10"}}"#,
+                "`NumericLessThan`",
+            ),
+            (
+                r#"{"StringEquals": {"aws:SourceVpc": "10.0.0.1"}}"#,
+                "`aws:SourceVpc`, which is not supported: calls have",
+            ),
+            (
+                r#"{"StringEquals": {"aws:SourceArn": "${aws:username}"}}"#,
+                "policy variable",
             ),
             (r#"{"StringEquals": {"aws:SourceArn": {}}}"#, "neither"),
         ] {

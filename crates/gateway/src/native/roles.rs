@@ -1,11 +1,12 @@
 //! `/squall/v1/roles…`: what the functions of a role may do.
 //!
-//! `GET roles`; `PUT roles/NAME` with `{"allow": ["invoke:cart-*"], "policy": {…}}`; `DELETE roles/NAME`.
+//! The same roles as in IAM's API (`iam`). `GET roles`; `PUT roles/NAME` with `{"allow": ["invoke:cart-*"], "policy": {…}}`; `DELETE roles/NAME`.
 
 use bytes::Bytes;
 use http::{Method, Response, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use squall_access::SQUALL_POLICY;
 
 use super::calls::decoded;
 use super::keys::input;
@@ -23,19 +24,21 @@ struct Put {
 }
 
 pub(super) fn list(gateway: &Gateway) -> Result<Response<Body>, ApiError> {
-    let account = &gateway.config.home.account;
-    let roles = gateway.access.roles.list();
-    let roles = roles.iter().map(|role| {
+    let roles = &gateway.access.roles;
+    let all = roles.list();
+    let shapes = all.iter().map(|role| {
         json!({
             "name": role.name,
-            "arn": format!("arn:aws:iam::{account}:role/{}", role.name),
+            "arn": roles.arn(role),
             "allow": role.allow,
-            "policy": role.policy,
+            "policy": role.inline.get(SQUALL_POLICY),
+            "policies": role.inline.keys().filter(|name| *name != SQUALL_POLICY).collect::<Vec<_>>(),
+            "attached": role.attached,
             "created_ms": role.created_ms,
         })
     });
-    let roles: Vec<Value> = roles.collect();
-    Ok(reply::json(StatusCode::OK, &json!({ "roles": roles })))
+    let shapes: Vec<Value> = shapes.collect();
+    Ok(reply::json(StatusCode::OK, &json!({ "roles": shapes })))
 }
 
 pub(super) async fn one(

@@ -15,6 +15,9 @@ use crate::clock;
 
 /// How far the signer's clock may be from ours.
 const SKEW_MAX: Duration = Duration::from_secs(300);
+/// Services that AWS has once for all regions, and where clients say that those are.
+const GLOBAL_SERVICES: [&str; 2] = ["iam", "sts"];
+const GLOBAL_REGION: &str = "us-east-1";
 /// The longest that a presigned link may be valid: seven days.
 const EXPIRES_SECS_MAX: u64 = 604_800;
 
@@ -104,7 +107,8 @@ impl Verifier {
             )));
         };
         let secret = (self.secret_of)(access_key_id).ok_or(SignatureError::UnknownKey)?;
-        if *region != self.region {
+        let is_everywhere = GLOBAL_SERVICES.contains(service) && *region == GLOBAL_REGION;
+        if *region != self.region && !is_everywhere {
             return Err(SignatureError::Invalid(format!(
                 "Credential should be scoped to a valid region: this server is in {}, not in {region}",
                 self.region

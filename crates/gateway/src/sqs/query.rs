@@ -10,6 +10,7 @@ use percent_encoding::percent_decode;
 use serde_json::{Map, Value, json};
 
 use super::error::SqsError;
+use crate::xml::escape;
 
 const NAMESPACE: &str = "http://queue.amazonaws.com/doc/2012-11-05/";
 /// The most members of a form.
@@ -223,20 +224,6 @@ fn element(text: &mut String, name: &str, value: &Value) {
         }
     }
     let _ = write!(text, "</{name}>");
-}
-
-fn escape(text: &mut String, string: &str) {
-    for c in string.chars() {
-        match c {
-            '&' => text.push_str("&amp;"),
-            '<' => text.push_str("&lt;"),
-            '>' => text.push_str("&gt;"),
-            '"' => text.push_str("&quot;"),
-            // A parser would make a line end of it.
-            '\r' => text.push_str("&#xD;"),
-            c => text.push(c),
-        }
-    }
 }
 
 #[cfg(test)]

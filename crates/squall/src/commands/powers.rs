@@ -40,6 +40,11 @@ fn read_policy(given: &str) -> anyhow::Result<Value> {
 pub(super) struct Powers {
     allow: Vec<String>,
     policy: Option<String>,
+    /// Of a role, the names of further policies of its own, and the ARNs of those that it shares.
+    #[serde(default)]
+    policies: Vec<String>,
+    #[serde(default)]
+    attached: Vec<String>,
 }
 
 impl Powers {
@@ -47,6 +52,9 @@ impl Powers {
     pub(super) fn cell(self) -> String {
         let mut may = self.allow;
         may.extend(self.policy.map(|_| "policy".to_owned()));
+        may.extend(self.policies);
+        let name = |arn: String| arn.rsplit('/').next().map(str::to_owned);
+        may.extend(self.attached.into_iter().filter_map(name));
         may.join(" ")
     }
 }
