@@ -14,7 +14,7 @@ QUESTION = "What do 100,000 pending schedules cost in memory, and how late do th
 ESTIMATE = "some 300 bytes of index each, and milliseconds: one ordered set, one batch of 128 firings per write"
 PENDING, DUE, WRITERS = 100_000, 1_000, 16
 KIB_PER_SCHEDULE_MAX, LATE_MS_MAX = 1.0, 250
-ROLE = "arn:aws:iam::000000000000:role/any"
+ROLE = "arn:aws:iam::000000000000:role/squall"
 
 
 def run(new_server, options):

@@ -9,7 +9,8 @@ import zipfile
 
 from squall_server import wait_until
 
-ROLE = "arn:aws:iam::000000000000:role/any"
+# The role that is there from the start; it allows nothing.
+ROLE = "arn:aws:iam::000000000000:role/squall"
 PYTHON = f"python3.{sys.version_info.minor}"
 EXAMPLES = pathlib.Path(__file__).resolve().parents[2] / "examples"
 
@@ -52,7 +53,7 @@ def create(client, code, name=None, runtime=PYTHON, handler="app.handler", **set
     name = name or fresh_name()
     package = code if isinstance(code, bytes) else zipped({"app.py": code})
     client.create_function(
-        FunctionName=name, Runtime=runtime, Role=ROLE, Handler=handler, Code={"ZipFile": package}, **settings
+        FunctionName=name, Runtime=runtime, Handler=handler, Code={"ZipFile": package}, **{"Role": ROLE} | settings
     )
     wait_active(client, name)
     return name

@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 
 import wire
 from conftest import judged
-from functions import ECHO, create, fresh_name, wait_active
+from functions import ECHO, PYTHON, create, fresh_name, wait_active, zipped
 from squall_server import Server, wait_until
 
 HOME = "000000000000"
@@ -124,9 +124,9 @@ def test_a_policy_in_iams_language(server, workdir, shop):
     assert narrow.get_function(FunctionName=shop)["Configuration"]["FunctionName"] == shop
     denied(lambda: narrow.delete_function(FunctionName=shop), "explicit deny in an identity-based policy")
     policy.write_text('{"Statement": {"Effect": "Allow", "Action": "*", "Resource": "*", '
-                      '"Condition": {"IpAddress": {"aws:SourceIp": "10.0.0.0/8"}}}}')
+                      '"Condition": {"DateLessThan": {"aws:CurrentTime": "2030-01-01T00:00:00Z"}}}}')
     refused = server.squall("keys", "create", "bad", "--policy", f"@{policy}", check=False)
-    assert refused.returncode == 1 and "`IpAddress`, which is not supported" in refused.stderr
+    assert refused.returncode == 1 and "`DateLessThan`, which is not supported" in refused.stderr
 
 
 def test_keys_that_are_none_are_refused_in_words(server):
@@ -233,7 +233,7 @@ def test_who_may_not_call_a_function_may_not_have_it_called_by_a_schedule_or_a_r
     actions = {"Effect": "Allow", "Action": ["scheduler:*", "events:*"], "Resource": "*"}
     caller = holder(server, "--policy", json.dumps({"Version": "2012-10-17", "Statement": [actions]}))
     scheduler, events = caller.client("scheduler"), caller.client("events")
-    target = {"Arn": arn, "RoleArn": f"arn:aws:iam::{HOME}:role/any"}
+    target = {"Arn": arn, "RoleArn": f"arn:aws:iam::{HOME}:role/squall"}
     wanted = {"Name": fresh_name("s"), "ScheduleExpression": "rate(1 day)", "FlexibleTimeWindow": {"Mode": "OFF"}}
     denied(lambda: scheduler.create_schedule(**wanted, Target=target), "lambda:InvokeFunction", shop)
     rule = fresh_name("rule")
@@ -245,6 +245,76 @@ def test_who_may_not_call_a_function_may_not_have_it_called_by_a_schedule_or_a_r
     assert looker.client("events").describe_rule(Name=rule)["Name"] == rule
     denied(lambda: looker.client("events").delete_rule(Name=rule), "events:DeleteRule", f":rule/{rule}")
     denied(lambda: looker.client("scheduler").delete_schedule(Name="s"), "scheduler:DeleteSchedule", ":schedule/default/s")
+
+
+def test_who_may_not_call_a_function_may_not_have_it_called_by_a_mapping_a_dag_or_a_destination(server, client, shop):
+    queue = server.client("sqs").create_queue(QueueName=fresh_name("q"))["QueueUrl"].rsplit("/", 1)[1]
+    source = f"arn:aws:sqs:us-east-1:{HOME}:{queue}"
+    actions = ["lambda:*EventSourceMapping", "lambda:*EventInvokeConfig", "squall:*Dag"]
+    allow = [{"Effect": "Allow", "Action": actions, "Resource": "*"}]
+    caller = holder(server, "--policy", json.dumps({"Statement": allow}))
+    mapping = {"FunctionName": shop, "EventSourceArn": source}
+    denied(lambda: caller.client().create_event_source_mapping(**mapping), "lambda:InvokeFunction", shop)
+    destination = {"OnSuccess": {"Destination": f"arn:aws:lambda:us-east-1:{HOME}:function:{shop}"}}
+    denied(lambda: caller.client().put_function_event_invoke_config(FunctionName=shop, DestinationConfig=destination),
+           "lambda:InvokeFunction")
+    refused = caller.squall("dag", "create", "detour", shop, check=False)
+    assert refused.returncode == 1 and "lambda:InvokeFunction" in refused.stderr, refused
+    more = allow + [{"Effect": "Allow", "Action": "lambda:InvokeFunction", "Resource": "*"}]
+    caller = holder(server, "--policy", json.dumps({"Statement": more}))
+    denied(lambda: caller.client().create_event_source_mapping(**mapping), "sqs:ReceiveMessage", source)
+    assert client.list_event_source_mappings(FunctionName=shop)["EventSourceMappings"] == []
+
+
+def test_a_role_must_be_there_and_may_be_passed_on(server, client):
+    def new(client, role, name):
+        return client.create_function(FunctionName=name, Runtime=PYTHON, Role=f"arn:aws:iam::{HOME}:role/{role}",
+                                      Handler="app.handler", Code={"ZipFile": zipped({"app.py": ECHO})})
+
+    name = fresh_name("passed")
+    cannot = "The role defined for the function cannot be assumed by Lambda."
+    with pytest.raises(client.exceptions.InvalidParameterValueException, match=cannot):
+        new(client, "nobody", name)
+    iam, role = server.client("iam"), fresh_name("role")
+    trust = {"Effect": "Allow", "Principal": {"Service": "scheduler.amazonaws.com"}, "Action": "sts:AssumeRole"}
+    iam.create_role(RoleName=role, AssumeRolePolicyDocument=json.dumps({"Statement": [trust]}))
+    with pytest.raises(client.exceptions.InvalidParameterValueException, match=cannot + " The trust policy"):
+        new(client, role, name)
+    trust["Principal"]["Service"] = "lambda.amazonaws.com"
+    iam.update_assume_role_policy(RoleName=role, PolicyDocument=json.dumps({"Statement": [trust]}))
+
+    policy = {"Statement": [{"Effect": "Allow", "Action": "lambda:*", "Resource": "*"}]}
+    caller = holder(server, "--policy", json.dumps(policy)).client()
+    denied(lambda: new(caller, role, name), "iam:PassRole", f"role/{role}")
+    only = {"StringEquals": {"iam:PassedToService": "lambda.amazonaws.com"}}
+    policy["Statement"].append({"Effect": "Allow", "Action": "iam:PassRole", "Resource": f"*:role/{role}",
+                                "Condition": only})
+    caller = holder(server, "--policy", json.dumps(policy)).client()
+    new(caller, role, name)
+    wait_active(client, name)
+    squall = f"arn:aws:iam::{HOME}:role/squall"
+    denied(lambda: caller.update_function_configuration(FunctionName=name, Role=squall), "iam:PassRole", squall)
+    with pytest.raises(client.exceptions.InvalidParameterValueException, match=cannot):
+        client.update_function_configuration(FunctionName=name, Role=f"arn:aws:iam::{HOME}:role/nobody")
+
+    deployer, strong = holder(server, "--allow", "deploy").client(), fresh_name("strong")
+    new(deployer, role, fresh_name("by-deployer"))
+    server.squall("roles", "put", strong, "--allow", "admin")
+    denied(lambda: new(deployer, strong, fresh_name("too-strong")), "iam:PassRole", "explicit deny")
+    server.squall("roles", "put", strong, "--allow", "deploy")
+    new(deployer, strong, fresh_name("as-strong"))
+
+
+def test_who_has_a_schedule_or_a_rule_use_a_role_must_have_one_that_is_for_it(server, shop):
+    scheduler, events = server.client("scheduler"), server.client("events")
+    arn, nobody = f"arn:aws:lambda:us-east-1:{HOME}:function:{shop}", f"arn:aws:iam::{HOME}:role/nobody"
+    with pytest.raises(ClientError, match="must allow AWS EventBridge Scheduler to assume the role"):
+        scheduler.create_schedule(Name="s", ScheduleExpression="rate(1 day)", FlexibleTimeWindow={"Mode": "OFF"},
+                                  Target={"Arn": arn, "RoleArn": nobody})
+    rule = fresh_name("rule")
+    events.put_rule(Name=rule, EventPattern='{"source": ["s"]}')
+    with pytest.raises(ClientError, match="cannot be assumed by principal 'events.amazonaws.com'"):
+        events.put_targets(Rule=rule, Targets=[{"Id": "1", "Arn": arn, "RoleArn": nobody}])
 
 
 CALLER = """
@@ -274,6 +344,7 @@ def inside(client, name, operation, parameters, **more):
 
 def test_a_function_may_do_what_its_role_allows_and_no_more(server, client, shop, other):
     role = fresh_name("role")
+    server.squall("roles", "put", role)
     name = create(client, CALLER, Timeout=60, MemorySize=512, Environment={"Variables": {"PYTHONPATH": SITE}})
     client.update_function_configuration(FunctionName=name, Role=f"arn:aws:iam::{HOME}:role/{role}")
     wait_active(client, name)
@@ -305,7 +376,7 @@ CREDENTIALS = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"
 
 def test_an_instances_credentials_are_its_own_and_end_with_it(server, client, shop):
     name = create(client, LEAK, Environment={"Variables": {"AWS_ENDPOINT_URL": "http://127.0.0.1:1"}})
-    server.squall("roles", "put", "any", "--allow", "read-only")
+    server.squall("roles", "put", "squall", "--allow", "read-only")
     leaked = json.load(client.invoke(FunctionName=name, Payload=json.dumps(CREDENTIALS))["Payload"])
     assert leaked["AWS_ENDPOINT_URL"] == "http://127.0.0.1:1", "a function may name another endpoint"
 

@@ -12,7 +12,7 @@ from functions import create, fresh_name
 from squall_server import Server
 from squall_server import wait_until as wait_seconds
 
-ROLE = "arn:aws:iam::000000000000:role/any"
+ROLE = "arn:aws:iam::000000000000:role/squall"
 OFF = {"Mode": "OFF"}
 APPEND = """
 import json

@@ -84,6 +84,32 @@ impl Authentic {
         self.permit(gateway, &asked)
     }
 
+    /// Whether the caller may let a service have a role.
+    ///
+    /// # Errors
+    /// AWS's AccessDeniedException.
+    pub(crate) fn permit_pass_role(
+        &self,
+        gateway: &Gateway,
+        role: &str,
+        service: &str,
+    ) -> Result<(), ApiError> {
+        let roles = &gateway.access.roles;
+        let arn = roles
+            .get(role)
+            .map_or_else(|| role.to_owned(), |role| roles.arn(&role));
+        let has_powers = if roles.has_powers(role) { "true" } else { "false" };
+        let context = [
+            ("iam:PassedToService", service),
+            ("squall:RoleHasPowers", has_powers),
+        ];
+        let asked = Asked {
+            context: &context,
+            ..Asked::on("iam:PassRole", arn)
+        };
+        self.permit(gateway, &asked)
+    }
+
     /// Whether the caller may do something, of several things that it asks for.
     ///
     /// # Errors

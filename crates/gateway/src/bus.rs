@@ -29,6 +29,8 @@ use crate::gateway::Gateway;
 use crate::reply::{self, Body};
 
 const SERVICES: &[&str] = &["events"];
+/// Whom roles of rules and targets must trust.
+const SERVICE: &str = "events.amazonaws.com";
 const TARGET: &str = "AWSEvents.";
 /// Ten events of together a quarter of a mebibyte, written as wastefully as JSON can be.
 const REQUEST_BYTES_MAX: usize = 2 * 1024 * 1024;
@@ -80,6 +82,9 @@ async fn perform(gateway: &Gateway, request: Request<Incoming>, request_id: Requ
     for arn in access::targets(&document) {
         authentic.permit_target(gateway, arn)?;
     }
+    for role in access::roles(&document) {
+        authentic.permit_pass_role(gateway, role, SERVICE)?;
+    }
     let (asked, more) = access::asked(&gateway.config.home, action, &document);
     for asked in &more {
         authentic.permit(gateway, asked)?;
@@ -89,6 +94,12 @@ async fn perform(gateway: &Gateway, request: Request<Incoming>, request_id: Requ
         schedules: &gateway.engines.schedules,
         body: authentic.authorize(gateway, &asked)?,
     };
+    let roles = &gateway.access.roles;
+    if let Some(role) = access::roles(&document).find(|role| roles.lend(role, SERVICE, None).is_err()) {
+        return Err(EventsError::validation(format!(
+            "Provided role '{role}' cannot be assumed by principal '{SERVICE}'."
+        )));
+    }
     call.perform(action).await
 }
 

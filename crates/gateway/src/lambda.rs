@@ -9,6 +9,7 @@ mod functions;
 mod input;
 mod invoke;
 mod mappings;
+mod passes;
 mod permissions;
 mod settings;
 mod shapes;
@@ -98,6 +99,7 @@ async fn perform(gateway: &Arc<Gateway>, head: &Parts, body: Incoming, request_i
     let authentic = authenticate(gateway, head, body, SERVICES, bytes_max, too_large).await?;
     tracing::debug!(operation = operation.name(), %request_id, key = %authentic.access_key_id, "called");
     let query = query(head);
+    passes::permit(gateway, operation, &authentic)?;
     let body = authentic.authorize(gateway, &asked(gateway, operation, &matched.parameters, &query))?;
     let call = Call {
         gateway,

@@ -43,6 +43,11 @@ pub(crate) async fn serve(gateway: &Arc<Gateway>, request: Request<Incoming>) ->
         Ok(authentic) => authentic,
         Err(error) => return error.into_response(),
     };
+    if let (&Method::PUT, ["dags", _]) = (&head.method, segments.as_slice())
+        && let Err(error) = dags::permit_functions(gateway, &authentic)
+    {
+        return error.into_response();
+    }
     let body = match authentic.authorize(gateway, &asked(&gateway.config.home, &head.method, &segments)) {
         Ok(body) => body,
         Err(error) => return error.into_response(),

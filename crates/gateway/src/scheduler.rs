@@ -30,6 +30,8 @@ use crate::page;
 use crate::reply::{self, Body};
 
 const SERVICES: &[&str] = &["scheduler"];
+/// Whom roles of targets must trust.
+const SERVICE: &str = "scheduler.amazonaws.com";
 /// An input of a quarter of a mebibyte, with room for how JSON writes it.
 const REQUEST_BYTES_MAX: usize = 1024 * 1024;
 
@@ -73,12 +75,24 @@ async fn perform(gateway: &Gateway, request: Request<Incoming>, request_id: Requ
     for arn in access::targets(&document) {
         authentic.permit_target(gateway, arn)?;
     }
+    let role = access::role(&document);
+    if let Some(role) = role {
+        authentic.permit_pass_role(gateway, role, SERVICE)?;
+    }
     let call = Call {
         schedules: &gateway.engines.schedules,
         deliver: &gateway.engines.deliver,
         query,
         body: authentic.authorize(gateway, &asked)?,
     };
+    if let Some(role) = role
+        && gateway.access.roles.lend(role, SERVICE, None).is_err()
+    {
+        return Err(SchedulerError::validation(format!(
+            "The execution role you provide must allow AWS EventBridge Scheduler to assume the role: `{role}` is not \
+             there, or does not trust {SERVICE}."
+        )));
+    }
     call.perform(&head.method, &segments).await
 }
 

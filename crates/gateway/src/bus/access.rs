@@ -45,6 +45,13 @@ pub(super) fn asked(home: &Home, action: &str, document: &Value) -> (Asked<'stat
     (Asked::on(name, resource), Vec::new())
 }
 
+/// The roles that a request passes on.
+pub(super) fn roles(document: &Value) -> impl Iterator<Item = &str> {
+    let targets = document["Targets"].as_array().into_iter().flatten();
+    let all = targets.chain([document]).map(|one| &one["RoleArn"]);
+    all.filter_map(Value::as_str).filter(|role| !role.is_empty())
+}
+
 /// The targets and dead-letter queues that a request names.
 pub(super) fn targets(document: &Value) -> impl Iterator<Item = &str> {
     let targets = document["Targets"].as_array().into_iter().flatten();

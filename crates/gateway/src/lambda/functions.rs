@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use squall_registry::{CreateFunction, FunctionConfig, Page, UpdateCode, UpdateConfiguration};
 use squall_types::RuntimeName;
 
-use super::{Answer, Call, input, no_content, shapes};
+use super::{Answer, Call, input, no_content, passes, shapes};
 use crate::error::ApiError;
 use crate::reply::{self, Body};
 use crate::sigv4::presign;
@@ -36,12 +36,14 @@ impl Call<'_> {
                 "Runtime and Handler are mandatory parameters for functions of a Zip package.",
             )
         })?;
+        let role = settings.role.ok_or_else(|| missing("role"))?;
+        passes::check_role(self.gateway, &self.gateway.config.home, &role, name.as_str())?;
         let logging = settings.logging_config.unwrap_or_default();
         let request = CreateFunction {
             name,
             runtime: known_runtime(runtime)?,
             handler: settings.handler,
-            role: settings.role.ok_or_else(|| missing("role"))?,
+            role,
             description: settings.description,
             timeout_secs: settings.timeout,
             memory_mib: settings.memory_size,
@@ -117,6 +119,24 @@ impl Call<'_> {
     pub(super) async fn update_function_configuration(&self) -> Answer {
         let settings: input::Settings = self.input()?;
         settings.unsupported.refuse()?;
+        let target = self.target()?;
+        // A function that has had its role since before roles were checked may keep it.
+        let current = self
+            .gateway
+            .registry
+            .function(&target)
+            .ok()
+            .map(|found| found.config.role);
+        if let Some(role) = &settings.role
+            && current.as_ref() != Some(role)
+        {
+            passes::check_role(
+                self.gateway,
+                &self.gateway.config.home,
+                role,
+                target.name.as_str(),
+            )?;
+        }
         let logging = settings.logging_config.unwrap_or_default();
         let request = UpdateConfiguration {
             runtime: settings.runtime.map(known_runtime).transpose()?,
@@ -137,7 +157,7 @@ impl Call<'_> {
         let config = self
             .gateway
             .registry
-            .update_configuration(&self.function()?, request)
+            .update_configuration(&target.name, request)
             .await?;
         Ok(reply::json(StatusCode::OK, &self.configuration(&config)))
     }

@@ -6,12 +6,31 @@ use serde::Serialize;
 use squall_workflow::dag::{DagError, Node, Spec, Topology};
 
 use super::calls::decoded;
+use crate::authenticate::Authentic;
+use crate::authorize::Asked;
 use crate::error::ApiError;
 use crate::gateway::Gateway;
 use crate::reply::{self, Body};
 
 /// A DAG of the most functions and edges, with long names.
 pub(super) const REQUEST_BYTES_MAX: usize = 1024 * 1024;
+
+/// Whether the caller may call every function of a DAG: who runs it later calls them by it.
+///
+/// # Errors
+/// AWS's AccessDeniedException.
+pub(super) fn permit_functions(gateway: &Gateway, authentic: &Authentic) -> Result<(), ApiError> {
+    // What is no DAG is refused later, in the operation's own words.
+    let Ok(spec) = serde_json::from_slice::<Spec>(authentic.peek()) else {
+        return Ok(());
+    };
+    for node in &spec.functions {
+        let function = node.function.as_ref().unwrap_or(&node.name);
+        let asked = Asked::on_function("lambda:InvokeFunction", &gateway.config.home, function, None);
+        authentic.permit(gateway, &asked)?;
+    }
+    Ok(())
+}
 
 #[derive(Serialize)]
 struct DagShape<'a> {

@@ -53,6 +53,13 @@ pub(super) fn asked(
     })
 }
 
+/// The role that a request passes on.
+pub(super) fn role(document: &Value) -> Option<&str> {
+    document["Target"]["RoleArn"]
+        .as_str()
+        .filter(|role| !role.is_empty())
+}
+
 /// The target and the dead-letter queue that a request names.
 pub(super) fn targets(document: &Value) -> impl Iterator<Item = &str> {
     let target = &document["Target"];

@@ -23,8 +23,10 @@ use super::print::{self, Output, Progress};
 use crate::client::lambda::FunctionConfiguration;
 use crate::client::{Client, Refusal, ServerArgs};
 
-/// The role of functions that are given none. Unless somebody puts it, it allows nothing.
+/// The role of functions that are given none, or `auto`: it is always there, and allows nothing until somebody says what.
 const ROLE: &str = "arn:aws:iam::000000000000:role/squall";
+/// What stands for it.
+const AUTO: &str = "auto";
 
 /// Shown below `squall deploy --help`.
 pub(crate) const EXAMPLES: &str = "\
@@ -70,7 +72,8 @@ pub(crate) struct DeployArgs {
     /// A variable of its environment; when any is given, they replace all that are deployed.
     #[arg(long, value_name = "K=V", value_parser = parse_variable)]
     env: Vec<(String, String)>,
-    /// Its role, by name or ARN: what it may do, as `squall roles` says [default: what is deployed, else `squall`].
+    /// Its role, by name or ARN: what it may do, as `squall roles` says [default: what is deployed, else auto: the role
+    /// `squall`, which is always there].
     #[arg(long, value_name = "ROLE")]
     role: Option<String>,
     /// Give it a URL that anybody who reaches the server can call (AuthType NONE).
@@ -240,7 +243,9 @@ fn changes(args: &DeployArgs, plan: &Plan, deployed: &FunctionConfiguration) -> 
 
 /// The server reads the name at the end of the ARN.
 fn role_arn(given: &str) -> String {
-    if given.starts_with("arn:") {
+    if given == AUTO {
+        ROLE.to_owned()
+    } else if given.starts_with("arn:") {
         given.to_owned()
     } else {
         format!("arn:aws:iam::000000000000:role/{given}")
