@@ -53,7 +53,7 @@ pub(crate) struct UpArgs {
     #[arg(long, env = "SQUALL_LOG_RETENTION", default_value = "14d", value_name = "DURATION", value_parser = parse_duration)]
     pub(crate) log_retention: Duration,
 
-    /// Most MiB of log lines to keep for each function; the oldest go first.
+    /// Most MiB of log lines to keep for each function; the oldest go first. 0 keeps none.
     #[arg(long, env = "SQUALL_LOG_MIB_MAX", default_value_t = 64, value_name = "MIB")]
     pub(crate) log_mib_max: u64,
 

@@ -3,6 +3,8 @@
 //! The dispatcher appends one [`LogBatch`] per invocation (or per second of a long one); the gateway reads and follows.
 //! One task writes them, many in a commit, so that an append costs a hand-over and never a wait for the disk.
 
+mod groups;
+mod read;
 mod record;
 #[cfg(test)]
 mod tests;
@@ -16,6 +18,10 @@ use serde::{Deserialize, Serialize};
 use squall_types::{FunctionName, RequestId};
 use tokio::sync::{Semaphore, broadcast, mpsc, oneshot};
 
+pub use self::groups::LogGroup;
+pub use self::read::{LogRecord, Place, RecordPage, RecordQuery, StreamView};
+
+use self::groups::Groups;
 use self::record::LOGS;
 use self::writer::{Command, Reply, Until, Usages, Writer};
 use crate::{Scan, Store, StoreError};
@@ -60,7 +66,8 @@ pub struct LogBatch {
 /// How much is kept.
 #[derive(Debug, Clone)]
 pub struct LogConfig {
-    /// The most bytes per function; the oldest batches go first.
+    /// The most bytes per function; the oldest batches go first. With none, nothing is written, and only followers see
+    /// lines.
     pub bytes_per_function_max: u64,
     /// Batches older than this go.
     pub retention: Duration,
@@ -107,6 +114,7 @@ pub struct LogStore {
     store: Arc<dyn Store>,
     config: LogConfig,
     usages: Usages,
+    groups: Groups,
     commands: mpsc::Sender<Command>,
     queue_bytes: Arc<Semaphore>,
     followers: broadcast::Sender<Arc<LogBatch>>,
@@ -123,6 +131,7 @@ impl LogStore {
             .iter()
             .map(|(key, row)| record::decode_usage(key, &row.value));
         let usages = Usages::new(Mutex::new(rows.collect::<Result<_, _>>()?));
+        let groups = groups::read(&store).await?;
         let (commands, queue) = mpsc::channel(QUEUE_BATCHES_MAX);
         // It ends by itself, once every handle is gone and all that they handed over is written.
         tokio::spawn(Writer::new(store.clone(), usages.clone()).run(queue));
@@ -130,6 +139,7 @@ impl LogStore {
             store,
             config,
             usages,
+            groups,
             commands,
             queue_bytes: Arc::new(Semaphore::new(QUEUE_BYTES_MAX)),
             followers: broadcast::Sender::new(FOLLOW_BATCHES_MAX),
@@ -140,7 +150,17 @@ impl LogStore {
     /// under way. A read that starts after this returned sees the batch. When the future is dropped before,
     /// the batch may be missing.
     pub async fn append(&self, batch: LogBatch) {
-        let records = record::encode(&batch, now_ms());
+        if self.config.bytes_per_function_max > 0 {
+            self.write(&batch).await;
+        }
+        if self.followers.receiver_count() > 0 {
+            // Fails only when the last follower left just now.
+            let _ = self.followers.send(Arc::new(batch));
+        }
+    }
+
+    async fn write(&self, batch: &LogBatch) {
+        let records = record::encode(batch, now_ms());
         let bytes = records.iter().map(Bytes::len).sum::<usize>().min(QUEUE_BYTES_MAX);
         let bytes = u32::try_from(bytes).expect("the queue's bytes fit");
         let permit = self.queue_bytes.clone().acquire_many_owned(bytes).await;
@@ -156,10 +176,6 @@ impl LogStore {
                 function = batch.function.as_str(),
                 "the log writer is gone; lines are lost"
             );
-        }
-        if self.followers.receiver_count() > 0 {
-            // Fails only when the last follower left just now.
-            let _ = self.followers.send(Arc::new(batch));
         }
     }
 
@@ -215,11 +231,6 @@ impl LogStore {
     /// Those of the store.
     pub async fn enforce(&self) -> Result<(), StoreError> {
         self.flush().await?;
-        let retention_ms = i64::try_from(self.config.retention.as_millis()).unwrap_or(i64::MAX);
-        let until = Until::Limits {
-            bytes_max: self.config.bytes_per_function_max,
-            oldest_ms: now_ms().saturating_sub(retention_ms),
-        };
         let mut functions: Vec<_> = writer::lock(&self.usages).keys().cloned().collect();
         let mut steps = 0;
         // In rounds, so that one function's many lines do not keep the others' past their limits.
@@ -230,7 +241,11 @@ impl LogStore {
                     return Ok(());
                 }
                 steps += 1;
-                if self.remove(&function, until.clone()).await? {
+                let until = Until::Limits {
+                    bytes_max: self.config.bytes_per_function_max,
+                    oldest_ms: now_ms().saturating_sub(self.retention_ms(&function)),
+                };
+                if self.remove(&function, until).await? {
                     unfinished.push(function);
                 }
             }
@@ -251,6 +266,27 @@ impl LogStore {
         };
         while self.remove(function, Until::Key(last.clone())).await? {}
         Ok(())
+    }
+
+    /// Removes the lines of one stream of a function that were appended before.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn forget_stream(&self, function: &FunctionName, stream: &str) -> Result<(), StoreError> {
+        let mut after = None;
+        loop {
+            let (function, stream) = (function.clone(), stream.to_owned());
+            let step = self.ask(|reply| Command::RemoveStream {
+                function,
+                stream,
+                after,
+                reply,
+            });
+            after = step.await?;
+            if after.is_none() {
+                return Ok(());
+            }
+        }
     }
 
     async fn remove(&self, function: &FunctionName, until: Until) -> Result<bool, StoreError> {

@@ -64,6 +64,111 @@ async fn reads_what_was_appended_in_its_order_and_nobody_elses() {
     assert_eq!(messages(&logs, query("b")).await, numbered(0..0));
 }
 
+async fn records(logs: &LogStore, after: Option<Place>, reverse: bool, events_max: usize) -> RecordPage {
+    let query = RecordQuery {
+        function: name("a"),
+        after,
+        reverse,
+        since_ms: None,
+        events_max,
+    };
+    logs.records(query, |_| true).await.expect("reads")
+}
+
+fn lines(page: &RecordPage) -> Vec<String> {
+    let events = page.records.iter().flat_map(|record| &record.events);
+    events.map(|event| event.message.clone()).collect()
+}
+
+#[tokio::test]
+async fn records_are_read_in_both_directions_from_any_place() {
+    let logs = fresh().await;
+    append_numbered(&logs, "a", 0..150).await;
+    append_numbered(&logs, "b", 150..160).await;
+    let all = records(&logs, None, false, usize::MAX).await;
+    assert_eq!((lines(&all), all.cursor), (numbered(0..150), None));
+    let first = records(&logs, None, false, 10).await;
+    assert_eq!(lines(&first), numbered(0..10));
+    let rest = records(&logs, first.cursor, false, usize::MAX).await;
+    assert_eq!(lines(&rest), numbered(10..150));
+    let last = records(&logs, None, true, 10).await;
+    let mut expected = numbered(140..150);
+    expected.reverse();
+    assert_eq!(lines(&last), expected);
+    let before = records(&logs, last.cursor, true, usize::MAX).await;
+    assert_eq!((before.records.len(), before.cursor), (140, None));
+}
+
+#[tokio::test]
+async fn with_no_room_nothing_is_kept_and_followers_still_see_it() {
+    let config = LogConfig {
+        bytes_per_function_max: 0,
+        ..LogConfig::default()
+    };
+    let logs = open(&Arc::default(), config).await;
+    let mut follower = logs.follow();
+    logs.append(batch("a", 1, "line")).await;
+    assert_eq!(follower.recv().await.expect("a batch").events[0].message, "line");
+    assert!(messages(&logs, query("a")).await.is_empty());
+    assert!(logs.functions().is_empty());
+}
+
+#[tokio::test]
+async fn a_stream_is_removed_alone() {
+    let store: Arc<Memory> = Arc::default();
+    let logs = open(&store, LogConfig::default()).await;
+    append_numbered(&logs, "a", 0..200).await;
+    for number in 0..150 {
+        let other = LogBatch {
+            stream: "2026/01/02/[1]bb".to_owned(),
+            ..batch("a", 1000 + number, "other")
+        };
+        logs.append(other).await;
+    }
+    let streams = logs.streams(&name("a")).await.expect("streams");
+    let names: Vec<&str> = streams.iter().map(|stream| stream.name.as_str()).collect();
+    assert_eq!(names, ["2026/01/01/[1]aa", "2026/01/02/[1]bb"]);
+    assert_eq!((streams[1].first_ms, streams[1].last_ms), (1000, 1149));
+    let total = logs.functions()[&name("a")];
+    assert_eq!(streams[0].bytes + streams[1].bytes, total);
+    logs.forget_stream(&name("a"), "2026/01/02/[1]bb")
+        .await
+        .expect("removed");
+    assert_eq!(messages(&logs, query("a")).await, numbered(0..200));
+    assert_eq!(logs.functions()[&name("a")], streams[0].bytes);
+    let again = open(&store, LogConfig::default()).await;
+    assert_eq!(again.functions()[&name("a")], streams[0].bytes);
+}
+
+#[tokio::test]
+async fn a_groups_retention_goes_before_the_servers() {
+    const DAY_MS: i64 = 24 * 3600 * 1000;
+    let store: Arc<Memory> = Arc::default();
+    let logs = open(&store, LogConfig::default()).await;
+    for function in ["short", "long", "standard"] {
+        logs.append(batch(function, now_ms() - 20 * DAY_MS, "old")).await;
+        logs.append(batch(function, now_ms() - 5 * DAY_MS, "newer")).await;
+    }
+    for (function, days) in [("short", 3), ("long", 30)] {
+        let group = LogGroup {
+            retention_days: Some(days),
+            ..LogGroup::default()
+        };
+        logs.put_group(&name(function), group).await.expect("kept");
+    }
+    logs.flush().await.expect("written");
+    // What was said outlives the process.
+    drop(logs);
+    let logs = open(&store, LogConfig::default()).await;
+    logs.enforce().await.expect("enforced");
+    assert_eq!(messages(&logs, query("short")).await, Vec::<String>::new());
+    assert_eq!(messages(&logs, query("long")).await, ["old", "newer"]);
+    assert_eq!(messages(&logs, query("standard")).await, ["newer"]);
+    logs.remove_group(&name("long")).await.expect("forgotten");
+    logs.enforce().await.expect("enforced");
+    assert_eq!(messages(&logs, query("long")).await, ["newer"]);
+}
+
 #[tokio::test]
 async fn a_batch_comes_back_whole() {
     let logs = fresh().await;

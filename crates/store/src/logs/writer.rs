@@ -41,6 +41,13 @@ pub(super) enum Command {
         until: Until,
         reply: Reply<bool>,
     },
+    /// Removes some of a stream's records; answers up to where it has looked, if there is more behind.
+    RemoveStream {
+        function: FunctionName,
+        stream: String,
+        after: Option<Bytes>,
+        reply: Reply<Option<Bytes>>,
+    },
 }
 
 /// Where an answer goes. Whoever asked may be gone, which changes nothing.
@@ -130,6 +137,15 @@ impl Writer {
                 self.write_pending().await;
                 let _ = reply.send(self.remove(&function, &until).await);
             }
+            Command::RemoveStream {
+                function,
+                stream,
+                after,
+                reply,
+            } => {
+                self.write_pending().await;
+                let _ = reply.send(self.remove_stream(&function, &stream, after).await);
+            }
         }
     }
 
@@ -205,6 +221,39 @@ impl Writer {
             lock(&self.usages).insert(function.clone(), usage);
         }
         Ok(more)
+    }
+
+    async fn remove_stream(
+        &mut self,
+        function: &FunctionName,
+        stream: &str,
+        after: Option<Bytes>,
+    ) -> Result<Option<Bytes>, StoreError> {
+        let mut usage = self.usage(function);
+        let mut scan = Scan::prefix(LOGS, record::prefix(function)).limit(REMOVE_RECORDS);
+        scan.after = after.max(usage.head.clone().map(Bytes::from));
+        let found = self.store.scan(scan).await?;
+        let is_end = found.len() < REMOVE_RECORDS;
+        // Somebody has asked for it, and is told that it is done.
+        let mut batch = Batch::durable();
+        let mut last = None;
+        for (key, entry) in found {
+            if record::decode_header(&key, &entry.value)?.0.stream == stream {
+                usage.bytes = usage
+                    .bytes
+                    .saturating_sub(record_bytes(key.len(), entry.value.len()));
+                batch = batch.delete(LOGS, key.clone());
+            }
+            last = Some(key);
+        }
+        if !batch.ops.is_empty() {
+            let row = record::encode_usage(&usage);
+            self.store
+                .commit(batch.put(USAGE, usage_key(function), row))
+                .await?;
+            lock(&self.usages).insert(function.clone(), usage);
+        }
+        Ok(last.filter(|_| !is_end))
     }
 
     fn usage(&self, function: &FunctionName) -> Usage {
