@@ -98,6 +98,7 @@ def test_what_a_role_allows_is_what_its_function_may_do_with_every_service(serve
         "sqs": ("list_queues", {}, "sqs:ListQueues"),
         "events": ("list_rules", {}, "events:ListRules"),
         "scheduler": ("list_schedules", {}, "scheduler:ListSchedules"),
+        "logs": ("describe_log_groups", {}, "logs:DescribeLogGroups"),
         "iam": ("list_policies", {"Scope": "Local"}, "iam:ListPolicies"),
     }
     who = f"arn:aws:sts::{HOME}:assumed-role/{role}/{name}"

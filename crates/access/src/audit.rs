@@ -18,7 +18,7 @@ use crate::keys::now_ms;
 const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// What is not written down where it is allowed: looking, and the daily work of functions, queues and state.
-const DATA_ACTIONS: [&str; 14] = [
+const DATA_ACTIONS: [&str; 15] = [
     "lambda:InvokeFunction",
     "lambda:InvokeFunctionUrl",
     "sqs:SendMessage",
@@ -26,6 +26,7 @@ const DATA_ACTIONS: [&str; 14] = [
     "sqs:DeleteMessage",
     "sqs:ChangeMessageVisibility",
     "events:PutEvents",
+    "logs:FilterLogEvents",
     "squall:PutState",
     "squall:DeleteState",
     "squall:RunDag",

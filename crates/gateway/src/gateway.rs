@@ -22,7 +22,7 @@ use crate::body::Room;
 use crate::reply::Body;
 use crate::service::{self, Service};
 use crate::sigv4::{Signer, Verifier};
-use crate::{bus, iam, lambda, native, scheduler, sqs, sts, url};
+use crate::{bus, iam, lambda, logs, native, scheduler, sqs, sts, url};
 
 /// Where the gateway stands.
 #[derive(Debug, Clone)]
@@ -163,6 +163,7 @@ impl Gateway {
                 Service::Sqs => sqs::serve(self, request).await,
                 Service::Events => bus::serve(self, request).await,
                 Service::Scheduler => scheduler::serve(self, request).await,
+                Service::Logs => logs::serve(self, request).await,
                 Service::Iam => iam::serve(self, request).await,
                 Service::Sts => sts::serve(self, request).await,
                 // Lambda's front door refuses what is signed for a service that nobody offers.

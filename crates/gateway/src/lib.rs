@@ -14,6 +14,7 @@ mod error;
 mod gateway;
 mod iam;
 mod lambda;
+mod logs;
 mod native;
 mod operation;
 mod page;

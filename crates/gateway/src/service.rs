@@ -18,6 +18,8 @@ pub(crate) enum Service {
     Events,
     /// EventBridge Scheduler.
     Scheduler,
+    /// What functions wrote.
+    Logs,
     /// Roles and policies.
     Iam,
     /// Who calls, and credentials of roles.
@@ -33,6 +35,7 @@ pub(crate) fn of<B>(request: &Request<B>) -> Service {
             Some("sqs") => return Service::Sqs,
             Some("events") => return Service::Events,
             Some("scheduler") => return Service::Scheduler,
+            Some("logs") => return Service::Logs,
             Some("iam") => return Service::Iam,
             Some("sts") => return Service::Sts,
             Some("lambda") => return Service::Lambda,
@@ -49,6 +52,9 @@ pub(crate) fn of<B>(request: &Request<B>) -> Service {
     }
     if target.starts_with("AWSEvents.") {
         return Service::Events;
+    }
+    if target.starts_with("Logs_20140328.") {
+        return Service::Logs;
     }
     let path = request.uri().path();
     if path.starts_with("/schedules") || path.starts_with("/schedule-groups") {
@@ -95,6 +101,7 @@ mod tests {
             ("sqs", Service::Sqs),
             ("events", Service::Events),
             ("scheduler", Service::Scheduler),
+            ("logs", Service::Logs),
             ("iam", Service::Iam),
             ("sts", Service::Sts),
             ("lambda", Service::Lambda),
