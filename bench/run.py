@@ -24,6 +24,7 @@ import composition  # noqa: E402
 import gossip  # noqa: E402
 import idle  # noqa: E402
 import locality  # noqa: E402
+import logs  # noqa: E402
 import measure  # noqa: E402
 import queue_rate  # noqa: E402
 import retwis  # noqa: E402
@@ -39,8 +40,8 @@ from squall_server import Server, binary  # noqa: E402
 QUESTIONS = {"warm": warm, "cold": cold, "idle": idle, "wasm": wasm, "wasm-start": wasm_start,
              "wasm-stop": wasm_stop, "wasm-many": wasm_many,
              "composition": composition, "state": state, "locality": locality, "gossip": gossip, "retwis": retwis,
-             "accept": accept, "queue": queue_rate, "schedules": schedules}
-OWN_SERVERS = {"idle", "wasm-many", "retwis", "accept", "queue", "schedules"}
+             "accept": accept, "queue": queue_rate, "schedules": schedules, "logs": logs}
+OWN_SERVERS = {"idle", "wasm-many", "retwis", "accept", "queue", "schedules", "logs"}
 
 
 def main():
@@ -80,10 +81,10 @@ def ask(name, options):
 
 
 @contextlib.contextmanager
-def new_server():
+def new_server(*args):
     """A server with a data directory on this disk, gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="data-", dir=measure.WORK) as folder:
-        server = Server(pathlib.Path(folder) / "data")
+        server = Server(pathlib.Path(folder) / "data", args)
         server.start()
         try:
             yield server
