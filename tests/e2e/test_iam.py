@@ -5,6 +5,7 @@ import json
 import pytest
 from botocore.exceptions import ClientError
 
+import wire
 from aws_cli import aws
 from functions import fresh_name
 
@@ -164,6 +165,31 @@ def test_what_is_not_here_is_named(iam):
                  lambda: iam.create_service_linked_role(AWSServiceName="x"),
                  lambda: iam.put_role_permissions_boundary(RoleName="r", PermissionsBoundary="arn:aws:iam::aws:policy/x")):
         refused(call, "NotImplemented", "not implemented by Squall")
+
+
+def test_odd_requests_are_refused_in_xml(server, iam):
+    def told(answer, status, code):
+        assert answer.status == status and f"<Code>{code}</Code>".encode() in answer.body, answer
+        assert answer.headers["content-type"] == "text/xml" and b"<RequestId>" in answer.body
+
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+
+    def call(body, **signing):
+        return wire.send_signed(server, "/", "POST", form, body, **{"service": "iam"} | signing)
+
+    told(call(b"Action=ListRoles", secret="wrong"), 403, "SignatureDoesNotMatch")
+    told(call(b"Action=ListRoles", key="ASIAAAAAAAAAAAAAAAAA"), 403, "InvalidClientTokenId")
+    told(call(b""), 400, "InvalidAction")
+    told(call(b"Action=%3Cx%3E"), 400, "InvalidAction")
+    told(call(b"Action=GetRole"), 400, "ValidationError")
+    told(call(b"Action=GetRole&RoleName=%ff"), 400, "MalformedInput")
+    told(call(b"&".join(b"m%d=" % number for number in range(1100))), 400, "MalformedInput")
+    told(call(b"Action=GetRole&RoleName=" + b"x" * 600_000), 400, "ValidationError")
+    told(call(b"Action=GetCallerIdentity&Version=2011-06-15", service="iam"), 400, "InvalidAction")
+    name = made(iam)
+    escaped = call(f"Action=GetRole&RoleName={name}%3C%26".encode())
+    told(escaped, 404, "NoSuchEntity")
+    assert b"&lt;&amp;" in escaped.body, "what it was asked for is told as text"
 
 
 def test_roles_and_policies_outlive_kill9(server, iam):
