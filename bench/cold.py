@@ -30,11 +30,14 @@ TARGETS_MS = {"python, json": 10, "python, boto3 + numpy": 15}
 class Holder:
     """Occupies instances until it is released: a call that waits on a pipe takes no CPU."""
 
-    def __init__(self, client, function):
+    def __init__(self, server, client, function):
         self.client, self.function, self.threads = client, function, []
-        self.folder = tempfile.mkdtemp(prefix="squall-bench-")
+        # In the folder that functions see, for whatever user they are.
+        self.folder = tempfile.mkdtemp(prefix="hold-", dir=server.data_dir.parent)
         self.pipe = os.path.join(self.folder, "hold")
         os.mkfifo(self.pipe)
+        os.chmod(self.folder, 0o777)
+        os.chmod(self.pipe, 0o666)
 
     def take_idle_instance(self):
         inside = os.path.join(self.folder, f"{len(self.threads)}.in")
@@ -79,7 +82,7 @@ class Caller:
 def cold_round(client, caller, function, samples):
     """p50 and p99 of so many calls that each started an instance, and the server's own figure for the start."""
     caller.call(function)
-    holder, took, inits = Holder(client, function), [], []
+    holder, took, inits = Holder(caller.server, client, function), [], []
     try:
         for _ in range(samples):
             holder.take_idle_instance()

@@ -38,7 +38,7 @@ def one_round(server):
     with_functions = measure.memory_kib(server.process.pid)
     caller.call(made[0])
     first = tree_pss(server)
-    holder = Holder(client, made[0])
+    holder = Holder(server, client, made[0])
     try:
         for _ in range(INSTANCES):
             holder.take_idle_instance()

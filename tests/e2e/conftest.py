@@ -6,6 +6,7 @@ import tempfile
 
 import pytest
 
+from functions import fresh_name
 from squall_server import Server, binary, still_running, wait_for_end
 
 
@@ -21,11 +22,21 @@ def workdir():
         yield pathlib.Path(folder)
 
 
+@pytest.fixture
+def meeting(workdir):
+    """A new folder that functions see and write, as whatever user they run."""
+    folder = workdir / fresh_name("meeting")
+    folder.mkdir()
+    folder.chmod(0o777)
+    return folder
+
+
 @pytest.fixture(scope="module")
 def server(request, workdir):
     """The module's server: `pytestmark` may carry `server_args` and `expected_log`."""
     marks = request.node.iter_markers
-    started = Server(workdir / "data", [arg for mark in marks("server_args") for arg in mark.args])
+    args = [arg for mark in marks("server_args") for arg in mark.args]
+    started = Server(workdir / "data", args, share=not any(marks("shares_nothing")))
     started.expected += [mark.args[0] for mark in marks("expected_log")]
     with judged(started):
         started.start()

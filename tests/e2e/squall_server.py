@@ -48,9 +48,13 @@ def wait_until(what, ready, seconds=10, interval=POLL_SECONDS):
 class Server:
     """A server that can be started again on the same data directory, and killed."""
 
-    def __init__(self, data_dir, args=(), env=None):
+    def __init__(self, data_dir, args=(), env=None, share=True):
         self.data_dir = pathlib.Path(data_dir)
         self.args = list(args)
+        if share:
+            # The folder in which tests meet their functions, which run as other users.
+            self.data_dir.parent.chmod(0o777)
+            self.args += ["--share", self.data_dir.parent]
         # A free port, unless a test wants the same one again.
         self.listen = "127.0.0.1:0"
         self.extra_env = dict(env or {})
@@ -263,6 +267,20 @@ def descendants_of(root):
             found[pid] = command_line(pid)
             queue.append(pid)
     return found
+
+
+def pid_on_host(pid, namespace):
+    """The number here of the process that has that number in a pid namespace, `pid:[…]` as /proc names it; None when
+    it is gone."""
+    for entry in pathlib.Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit() and os.readlink(entry / "ns" / "pid") == namespace:
+                numbers = re.search(r"^NSpid:(.*)", (entry / "status").read_text(), re.M)[1].split()
+                if int(numbers[-1]) == pid:
+                    return int(entry.name)
+        except OSError:
+            continue
+    return None
 
 
 def command_line(pid):

@@ -37,13 +37,13 @@ def worker(client):
 
 
 @pytest.fixture
-def keeper(client, tmp_path):
+def keeper(client, meeting):
     """(ARN, what it was sent so far)"""
-    name = create(client, KEEPER, Environment={"Variables": {"FOLDER": str(tmp_path)}})
+    name = create(client, KEEPER, Environment={"Variables": {"FOLDER": str(meeting)}})
     arn = client.get_function_configuration(FunctionName=name)["FunctionArn"]
 
     def sent():
-        return [json.loads(path.read_text()) for path in tmp_path.iterdir() if not path.name.endswith(".new")]
+        return [json.loads(path.read_text()) for path in meeting.iterdir() if not path.name.endswith(".new")]
 
     return arn, sent
 

@@ -2,6 +2,8 @@
 
 import concurrent.futures
 import json
+import os
+import signal
 import threading
 
 import botocore.config
@@ -10,7 +12,7 @@ import pytest
 
 from conftest import judged
 from functions import create, fresh_name, node_runtime, wait_active, zipped
-from squall_server import Server, alive, wait_for_end, wait_until
+from squall_server import Server, alive, pid_on_host, wait_for_end, wait_until
 
 pytestmark = [pytest.mark.server_args("--idle-timeout", "1s")]
 
@@ -73,6 +75,7 @@ def test_fifty_callers_of_a_cold_function_are_all_answered(client):
 def test_calls_that_wait_for_each_other_each_get_an_instance(client, workdir):
     folder = workdir / fresh_name("meet")
     folder.mkdir()
+    folder.chmod(0o777)
     name = create(client, MEET, Timeout=60)
     answers = call_all(client, name, [[str(folder), 20]] * 20)
     assert len(set(answers)) == 20, "an instance runs one event at a time, and none is started in vain"
@@ -151,15 +154,15 @@ def test_a_deleted_function_leaves_no_process(server, client):
 
 
 def test_an_instance_that_dies_while_idle_is_never_leased(client):
-    source = "import os, threading\ndef handler(e, c):\n    if e:\n        threading.Timer(0.05, os._exit, [1]).start()\n" \
-             "    return os.getpid()\n"
-    name = create(client, source)
+    name = create(client, "import os\ndef handler(e, c):\n    return [os.getpid(), os.readlink('/proc/self/ns/pid')]\n")
     for dying in (True, False, True, False, False):
-        reply = client.invoke(FunctionName=name, Payload=json.dumps(dying))
-        pid = json.loads(reply["Payload"].read())
-        assert "FunctionError" not in reply, pid
+        reply = client.invoke(FunctionName=name)
+        process = json.loads(reply["Payload"].read())
+        assert "FunctionError" not in reply, process
         if dying:
-            wait_until("it is gone", lambda: not alive(pid), 10)
+            pid = pid_on_host(*process)
+            os.kill(pid, signal.SIGKILL)
+            wait_until("it is gone", lambda: not alive(pid), 60)
 
 
 def test_sigterm_drains_running_calls(workdir):

@@ -16,7 +16,7 @@ from conftest import judged  # noqa: E402
 from functions import create, fresh_name  # noqa: E402
 from squall import Client, Ref  # noqa: E402
 from squall.client import FunctionError, Refused  # noqa: E402
-from squall_server import Server  # noqa: E402
+from squall_server import Server, pid_on_host  # noqa: E402
 
 
 def connected(server):
@@ -59,13 +59,15 @@ class Rendezvous:
         connection, _ = self.listener.accept()
         connection.settimeout(60)
         self.connections.append(connection)
-        pid = int(connection.makefile().readline())
+        pid, namespace = connection.makefile().readline().split()
 
         def let_go():
             connection.sendall(b"go\n")
             connection.close()
 
-        return pid, let_go
+        on_host = pid_on_host(int(pid), namespace)
+        assert on_host, (pid, namespace)
+        return on_host, let_go
 
 
 def meet(x, port):
@@ -74,7 +76,7 @@ def meet(x, port):
     import socket
 
     with socket.create_connection(("127.0.0.1", port), 60) as connection:
-        connection.sendall(b"%d\n" % os.getpid())
+        connection.sendall(f"{os.getpid()} {os.readlink('/proc/self/ns/pid')}\n".encode())
         if connection.recv(3) != b"go\n":
             raise RuntimeError("nobody let me go on")
     return x + 1
@@ -279,10 +281,11 @@ def test_the_result_comes_although_the_server_was_killed(workdir, rendezvous, di
 
 def read_and_meet(value, port):
     """Answers what was read for it, once the test lets it go on."""
+    import os
     import socket
 
     with socket.create_connection(("127.0.0.1", port), 60) as connection:
-        connection.sendall(b"0\n")
+        connection.sendall(f"{os.getpid()} {os.readlink('/proc/self/ns/pid')}\n".encode())
         if connection.recv(3) != b"go\n":
             raise RuntimeError("nobody let me go on")
     return value

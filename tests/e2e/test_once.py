@@ -26,10 +26,10 @@ def handler(event, context):
 
 
 @pytest.fixture
-def counted(client, tmp_path):
+def counted(client, meeting):
     """(function, how often it ran)"""
-    name = create(client, COUNTED, Environment={"Variables": {"FOLDER": str(tmp_path)}})
-    return name, lambda: len(list(tmp_path.iterdir()))
+    name = create(client, COUNTED, Environment={"Variables": {"FOLDER": str(meeting)}})
+    return name, lambda: len(list(meeting.iterdir()))
 
 
 def invoke(client, key, **kwargs):
@@ -119,11 +119,11 @@ def test_an_event_is_accepted_once(server, client, counted):
     assert runs() == 1
 
 
-def test_kept_answers_and_results_survive_kill_9(workdir, tmp_path):
+def test_kept_answers_and_results_survive_kill_9(workdir, meeting):
     server = Server(workdir / "killed").start()
     try:
         client = server.client("lambda")
-        name = create(client, COUNTED, Environment={"Variables": {"FOLDER": str(tmp_path)}})
+        name = create(client, COUNTED, Environment={"Variables": {"FOLDER": str(meeting)}})
         first = read(invoke(client, "call", FunctionName=name, Payload=b'{"n": 1}'))
         accepted = invoke(client, "event", FunctionName=name, InvocationType="Event", Payload=b'{"n": 2}')
         request_id = accepted["ResponseMetadata"]["RequestId"]
@@ -137,7 +137,7 @@ def test_kept_answers_and_results_survive_kill_9(workdir, tmp_path):
         assert json.loads(server.squall("result", "--wait", request_id).stdout) == result
     finally:
         server.terminate()
-    assert len(list(tmp_path.iterdir())) == 2
+    assert len(list(meeting.iterdir())) == 2
 
 
 def test_results_are_kept_for_the_time_that_was_set(workdir):

@@ -12,7 +12,7 @@ import pytest
 from functions import ECHO, create
 from squall_server import descendants_of, wait_until
 
-pytestmark = [pytest.mark.server_args("--walls", "full")]
+pytestmark = [pytest.mark.server_args("--walls", "full"), pytest.mark.shares_nothing]
 
 # Runs the event's code; what that leaves in `answer` is the answer.
 RUNNER = """
@@ -140,6 +140,77 @@ answer = [size, b.recv(9).decode(), subprocess.run("exit 3", shell=True).returnc
     assert run(client, stranger, code) == ["100000", "hello", 3]
 
 
+# What is not the function's own, and what it finds instead.
+FOREIGN = {
+    "password hashes": "open('/etc/shadow').read()",
+    "the root's home": "open('/root/.bashrc').read()",
+    "the data folder": "os.listdir(data)",
+    "the server's keys": "open(data + '/credentials.json').read()",
+    "what services of the host keep": "os.listdir('/var/lib')",
+    "devices": "open('/dev/mem', 'rb').read(1)",
+    "disks": "open('/dev/vda', 'rb').read(1)",
+    "the kernel's memory": "open('/proc/kcore', 'rb').read(1)",
+    "settings of the kernel": "open('/proc/sys/kernel/core_pattern', 'w')",
+    "the machine's switches": "open('/proc/sysrq-trigger', 'w')",
+    "control groups": "os.listdir('/sys/fs/cgroup')",
+    "its own code": "open('/var/task/app.py', 'a')",
+    "a new file beside its code": "open('/var/task/new.py', 'w')",
+    "its runtime": "open('/var/runtime/new.py', 'w')",
+    "programs": "open('/usr/bin/new', 'w')",
+    "the root": "open('/new', 'w')",
+}
+
+
+@pytest.mark.parametrize("what", FOREIGN)
+def test_what_is_not_the_functions_own_is_out_of_reach(client, server, stranger, what):
+    code = f"answer = attempt(lambda: len(str({FOREIGN[what]})))"
+    found = run(client, stranger, code, data=str(server.data_dir))
+    assert found in ("ENOENT", "EACCES", "EPERM", "EROFS"), found
+
+
+def test_a_function_sees_its_own_processes_only(client, server, stranger):
+    code = """
+seen = [int(name) for name in os.listdir("/proc") if name.isdigit()]
+words = [open(f"/proc/{pid}/cmdline").read() for pid in seen]
+answer = [sorted(seen), words, attempt(os.kill, server, 0), [attempt(os.kill, pid, 0) for pid in seen]]
+"""
+    pids, words, server_says, own = run(client, stranger, code, server=server.process.pid)
+    assert pids[:2] == [1, 2] and max(pids) < 1000, pids
+    assert not [line for line in words if "squall\0up" in line.replace("/", "\0") or str(server.data_dir) in line], words
+    assert server_says == "ESRCH" and set(own) == {None}
+
+
+def test_the_environment_of_others_is_out_of_reach(client, stranger):
+    code = """
+answer = {}
+for pid in os.listdir("/proc"):
+    if pid.isdigit():
+        answer[pid] = attempt(lambda: len(open(f"/proc/{pid}/environ").read()))
+"""
+    found = run(client, stranger, code)
+    # The first process has none; the zygote has that of its function, which is this one.
+    assert found["1"] == 0, found
+
+
+def test_the_functions_user_is_nobody_of_the_host_and_not_another_functions(client, neighbour, stranger):
+    other = create(client, RUNNER)
+    mine, yours = (run(client, name, "answer = [os.getuid(), os.getgid(), os.getgroups()]") for name in (stranger, other))
+    if os.getuid() == 0:
+        assert mine[0] != yours[0] and min(mine[0], yours[0]) >= 0x70000000
+    assert mine[2] == [] or os.getuid() != 0, mine
+
+
+def test_shared_memory_and_names_are_the_functions_own(client, stranger):
+    code = "answer = [os.uname().nodename, attempt(lambda: open('/dev/shm/x', 'w')), len(open('/proc/sysvipc/shm').readlines())]"
+    assert run(client, stranger, code) == ["function", "ENOENT", 1]
+
+
+def test_a_private_folder_is_not_another_functions(client, stranger):
+    assert run(client, stranger, "answer = open('/tmp/mark', 'w').write('x')") == 1
+    other = create(client, RUNNER)
+    assert run(client, other, "answer = os.listdir('/tmp')") == []
+
+
 # A child that leads a session of its own, whose parent has ended: nothing of a process group reaches it.
 OUTLIVE = """
 import sys
@@ -205,14 +276,99 @@ finally:
     assert run(client, stranger, code) == ["EMFILE", True]
 
 
-def test_a_file_larger_than_the_storage_is_refused(client):
-    name = create(client, RUNNER, EphemeralStorage={"Size": 512})
+def test_the_private_folder_ends_at_its_size(client):
+    name = create(client, RUNNER, EphemeralStorage={"Size": 512}, MemorySize=256, Timeout=60)
     code = """
-import tempfile
-with tempfile.TemporaryFile() as file:
-    answer = attempt(os.posix_fallocate, file.fileno(), 0, 600 << 20)
+import glob
+block, written = bytes(8 << 20), 0
+try:
+    for number in range(200):
+        with open(f"/tmp/fill-{number}", "wb") as file:
+            written += file.write(block)
+    answer = "no end"
+except OSError as error:
+    answer = [errno.errorcode[error.errno], written >> 20]
+finally:
+    for path in glob.glob("/tmp/fill-*"):
+        os.unlink(path)
 """
-    assert run(client, name, code) in ("EFBIG", "ENOSPC")
+    what, mib = run(client, name, code)
+    assert what == "ENOSPC" and 400 <= mib <= 512
+    assert run(client, name, code)[0] == "ENOSPC", "the instance lives on, and what it removed is free again"
+
+
+def test_a_fork_bomb_ends_at_the_instances_limit(client, server):
+    name = create(client, RUNNER, MemorySize=512, Timeout=10)
+    code = """
+# Twelve times over: should no wall stop it, it stops by itself at 4096. Those that are made leave others no processor.
+for _ in range(12):
+    try:
+        os.fork()
+    except OSError:
+        time.sleep(0.1)
+while True:
+    os.getppid()
+"""
+    reply = client.invoke(FunctionName=name, Payload=json.dumps({"code": code}))
+    body = json.loads(reply["Payload"].read())
+    assert reply.get("FunctionError") and body["errorType"] in ENDED, body
+    assert len(server.descendants()) < 1200
+    assert run(client, name, "answer = 1") == 1, "what is left of the bomb keeps nobody from a new instance"
+    client.delete_function(FunctionName=name)
+    wait_until("the bomb is gone", lambda: len(server.descendants()) < 40, 60)
+
+
+# An instance that was ended by its deadline, by the kernel, or because nothing of it was left.
+ENDED = ("Sandbox.Timedout", "Runtime.OutOfMemory", "Runtime.ExitError")
+
+
+def test_one_process_that_wants_more_memory_than_the_function_has_is_refused_it(client):
+    name = create(client, RUNNER, MemorySize=128, Timeout=20)
+    reply = client.invoke(FunctionName=name, Payload=json.dumps({"code": "answer = len(bytearray(400 << 20))"}))
+    assert json.loads(reply["Payload"].read())["errorType"] == "MemoryError"
+    assert run(client, name, "answer = 1") == 1
+
+
+def test_memory_that_no_limit_of_a_process_counts_ends_the_instance_as_on_lambda(client):
+    name = create(client, RUNNER, MemorySize=128, EphemeralStorage={"Size": 512}, Timeout=60)
+    code = """
+import mmap
+shared = mmap.mmap(-1, 1400 << 20)
+block = bytes(1 << 20)
+for _ in range(1400):
+    shared.write(block)
+"""
+    reply = client.invoke(FunctionName=name, Payload=json.dumps({"code": code}), LogType="Tail")
+    body = json.loads(reply["Payload"].read())
+    assert body["errorType"] == "Runtime.OutOfMemory" and "signal: killed" in body["errorMessage"], body
+    assert run(client, name, "answer = 1") == 1
+
+
+def test_many_processes_share_one_bound_of_memory(client):
+    name = create(client, RUNNER, MemorySize=128, EphemeralStorage={"Size": 512}, Timeout=60)
+    code = """
+children = []
+for _ in range(12):
+    pid = os.fork()
+    if pid == 0:
+        held = bytearray(120 << 20)
+        time.sleep(60)
+    children.append(pid)
+killed = 0
+while not killed:
+    pid, status = os.wait()
+    killed += os.WIFSIGNALED(status) and os.WTERMSIG(status) == 9
+for pid in children:
+    try:
+        os.kill(pid, 9)
+    except OSError:
+        pass
+answer = "killed"
+"""
+    reply = client.invoke(FunctionName=name, Payload=json.dumps({"code": code}))
+    body = json.loads(reply["Payload"].read())
+    # The kernel takes one of the children, or the instance itself.
+    assert body == "killed" or body["errorType"] == "Runtime.OutOfMemory", body
 
 
 def test_a_flood_of_lines_is_cut_and_the_function_answers(client, stranger):

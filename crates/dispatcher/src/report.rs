@@ -150,6 +150,7 @@ fn error_type(fault: &Fault) -> String {
             let posted = body["errorType"].as_str().filter(|name| is_word(name));
             posted.unwrap_or("Runtime.Unknown").to_owned()
         }
+        Fault::Exited(Exit::OutOfMemory) => "Runtime.OutOfMemory".to_owned(),
         Fault::Exited(_) => "Runtime.ExitError".to_owned(),
         Fault::ResponseTooLarge { .. } => "Function.ResponseSizeTooLarge".to_owned(),
         Fault::Protocol(_) => "Runtime.InvalidResponse".to_owned(),
@@ -234,15 +235,15 @@ mod tests {
             (Exit::Unknown, "Runtime exited without providing a reason"),
             (Exit::Status(127), "Runtime exited with error: exit status 127"),
             (Exit::Signal(9), "Runtime exited with error: signal: killed"),
+            (Exit::OutOfMemory, "Runtime exited with error: signal: killed"),
         ] {
             let message = format!("RequestId: {} Error: {reason}", id());
             let failure = failed(id(), Fault::Exited(exit));
-            check_failure(
-                &failure,
-                "Runtime.ExitError",
-                &message,
-                &[&message, "Runtime.ExitError"],
-            );
+            let name = match exit {
+                Exit::OutOfMemory => "Runtime.OutOfMemory",
+                _ => "Runtime.ExitError",
+            };
+            check_failure(&failure, name, &message, &[&message, name]);
         }
     }
 

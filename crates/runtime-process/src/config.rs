@@ -34,6 +34,10 @@ pub struct ProcessConfig {
     pub response_bytes_max: usize,
     /// The walls around functions.
     pub walls: WallsWanted,
+    /// Folders of the host that all functions may read and write, within walls too.
+    pub shared: Vec<PathBuf>,
+    /// Folders that no function sees, also where a shared one holds them.
+    pub hidden: Vec<PathBuf>,
 }
 
 impl ProcessConfig {
@@ -46,6 +50,8 @@ impl ProcessConfig {
             sessions: None,
             response_bytes_max: RESPONSE_BYTES_MAX,
             walls: WallsWanted::Auto,
+            shared: Vec::new(),
+            hidden: Vec::new(),
         }
     }
 }

@@ -79,6 +79,26 @@ impl Interpreters {
             .collect()
     }
 
+    /// The folders of every interpreter that works: where it is installed, and where links to it lead.
+    /// Tries them all, the first time.
+    pub(crate) fn folders(&self) -> Vec<PathBuf> {
+        self.offered();
+        let python = self
+            .python
+            .values()
+            .filter_map(|found| found.found.get()?.clone());
+        let mut folders = Vec::new();
+        for executable in python.chain(self.nodes().values().cloned()) {
+            let target = executable.canonicalize().unwrap_or_else(|_| executable.clone());
+            for path in [executable, target] {
+                // Above `bin`.
+                let folder = path.parent().and_then(Path::parent).map(Path::to_owned);
+                folders.extend(folder.filter(|folder| !folders.contains(folder)));
+            }
+        }
+        folders
+    }
+
     fn nodes(&self) -> &BTreeMap<u32, PathBuf> {
         self.node.get_or_init(|| {
             let mut found = BTreeMap::new();

@@ -4,6 +4,7 @@
 //! Read `runtime` first: it decides how an instance of a revision is made. Then `managed` (an instance that speaks
 //! frames), `frame` (the frames), `process` (what runs), `sandbox` (what is around it), `zygote` (what forks it).
 
+mod cgroup;
 mod config;
 mod environment;
 mod frame;

@@ -17,7 +17,8 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus};
 use squall_runtime::{Exit, ExitWatch};
 use tokio::sync::{oneshot, watch};
 
-use crate::sandbox::{self, Limits, Program, SpawnError, Spawned, Walls};
+use crate::cgroup::{Cgroup, Member};
+use crate::sandbox::{self, Limits, Program, Room, SpawnError, Spawned, Walls};
 
 /// Starts waiting for the one thread that starts processes; reaching it makes callers wait.
 const STARTS_WAITING_MAX: usize = 1024;
@@ -35,6 +36,10 @@ pub(crate) struct Launch {
     pub(crate) socket: Option<OwnedFd>,
     pub(crate) limits: Limits,
     pub(crate) walls: Arc<Walls>,
+    /// What it sees, where the walls have namespaces; `program` and `dir` are within.
+    pub(crate) room: Option<Arc<Room>>,
+    /// Bounds what it may use; goes when it has ended.
+    pub(crate) cgroup: Option<Arc<Cgroup>>,
 }
 
 /// The thread that starts processes. They die with the thread that started them,
@@ -83,6 +88,7 @@ impl Starter {
 struct Unwatched {
     spawned: Spawned,
     reaped: bool,
+    cgroup: Option<Arc<Cgroup>>,
 }
 
 impl Unwatched {
@@ -95,11 +101,14 @@ impl Unwatched {
             log: launch.log.as_ref().map(AsFd::as_fd),
             socket: launch.socket.as_ref().map(AsFd::as_fd),
             limits: launch.limits,
+            room: launch.room.as_deref(),
+            cgroup: launch.cgroup.as_deref(),
         };
         let spawned = sandbox::spawn(&program, &launch.walls).map_err(SpawnError::into_io)?;
         Ok(Self {
             spawned,
             reaped: false,
+            cgroup: launch.cgroup,
         })
     }
 
@@ -134,12 +143,13 @@ impl Drop for Unwatched {
 /// A running process.
 #[derive(Debug)]
 pub(crate) struct Process {
-    /// What runs the function's code, or the first process before it.
-    pid: Pid,
+    /// What runs the function's code, or the first process before it. Not known of forks, whose zygote numbers them.
+    pid: Option<Pid>,
     pidfd: OwnedFd,
     /// What ends it at once.
     kill: Signal,
     exit: ExitWatch,
+    cgroup: Option<Arc<Cgroup>>,
     /// A folder that nobody needs once it has ended.
     rubbish: Arc<OnceLock<PathBuf>>,
 }
@@ -150,26 +160,35 @@ impl Process {
         let pidfd = child.spawned.pidfd.try_clone()?;
         let kill = child.spawned.kill;
         let ended = sandbox::watch(pidfd.try_clone()?)?;
+        let cgroup = child.cgroup.clone();
+        let member = cgroup.as_ref().map(Cgroup::admit).transpose()?;
         let (tell, exit) = watch::channel(None);
         let rubbish = Arc::new(OnceLock::new());
         let to_discard = Arc::clone(&rubbish);
         tokio::spawn(async move {
             let _ = ended.readable().await;
             let exit = child.reap().unwrap_or(Exit::Unknown);
+            let exit = explain(exit, member.as_ref());
+            drop((child, member));
             tell.send_replace(Some(exit));
             discard(&to_discard).await;
         });
         Ok(Self {
-            pid,
+            pid: Some(pid),
             pidfd,
             kill,
             exit,
+            cgroup,
             rubbish,
         })
     }
 
-    /// Watches a process that a zygote forked. The zygote kills what is left of its group and reports its status.
-    pub(crate) fn watch_fork(pid: Pid, pidfd: OwnedFd, status: oneshot::Receiver<Exit>) -> io::Result<Self> {
+    /// Watches a process that a zygote forked. The zygote ends what it has started and reports its status.
+    pub(crate) fn watch_fork(
+        pidfd: OwnedFd,
+        status: oneshot::Receiver<Exit>,
+        member: Option<Member>,
+    ) -> io::Result<Self> {
         let ended = sandbox::watch(pidfd.try_clone()?)?;
         let (tell, exit) = watch::channel(None);
         let rubbish = Arc::new(OnceLock::new());
@@ -178,25 +197,30 @@ impl Process {
             let _ = ended.readable().await;
             let exit = match tokio::time::timeout(STATUS_WAIT_MAX, status).await {
                 Ok(Ok(exit)) => exit,
-                Ok(Err(_)) | Err(_) => {
-                    // The zygote is dead or stuck, so nobody else ends what the process started.
-                    let _ = rustix::process::kill_process_group(pid, Signal::KILL);
-                    Exit::Unknown
-                }
+                // The zygote is dead or stuck. With it ends what its forks have started.
+                Ok(Err(_)) | Err(_) => Exit::Unknown,
             };
+            let exit = explain(exit, member.as_ref());
+            drop(member);
             tell.send_replace(Some(exit));
             discard(&to_discard).await;
         });
         Ok(Self {
-            pid,
+            pid: None,
             pidfd,
             kill: Signal::KILL,
             exit,
+            cgroup: None,
             rubbish,
         })
     }
 
-    pub(crate) fn pid(&self) -> Pid {
+    /// Counts one more instance in its control group.
+    pub(crate) fn admit(&self) -> io::Result<Option<Member>> {
+        self.cgroup.as_ref().map(Cgroup::admit).transpose()
+    }
+
+    pub(crate) fn pid(&self) -> Option<Pid> {
         self.pid
     }
 
@@ -253,6 +277,14 @@ async fn discard(folder: &OnceLock<PathBuf>) {
     if let Some(folder) = folder.get() {
         // What is left goes with the revision's folder.
         let _ = tokio::fs::remove_dir_all(folder).await;
+    }
+}
+
+/// Tells a lack of memory from other ends.
+fn explain(exit: Exit, member: Option<&Member>) -> Exit {
+    match exit {
+        Exit::Signal(9) if member.is_some_and(Member::ran_out_of_memory) => Exit::OutOfMemory,
+        exit => exit,
     }
 }
 

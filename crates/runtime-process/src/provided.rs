@@ -51,7 +51,7 @@ impl Instance for Provided {
         Ok(Reply {
             result,
             encoding: Encoding::Json,
-            memory_bytes_max: memory_bytes_max(self.process.pid()),
+            memory_bytes_max: self.process.pid().map_or(0, memory_bytes_max),
         })
     }
 

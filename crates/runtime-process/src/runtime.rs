@@ -8,12 +8,12 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use async_trait::async_trait;
 use squall_access::Issued;
 use squall_runtime::{Instance, InstanceId, NotOffered, Runtime, StartError};
-use squall_types::{Revision, RevisionId, RuntimeName};
+use squall_types::{MIB, Revision, RevisionId, RuntimeName};
 
 use crate::config::{ProcessConfig, SetupError, WallsWanted};
 use crate::frame::{Channel, LogPipe, NearEnd};
@@ -24,7 +24,7 @@ use crate::process::{Launch, Process, Starter};
 use crate::provided::{Provided, Stillborn};
 use crate::python::forks::{Forks, Plan};
 use crate::runtime_api::RuntimeApi;
-use crate::sandbox::{self, Walls};
+use crate::sandbox::{self, RUNTIME, Room, TASK, TMP, Wall, Walls};
 use crate::working_copy::Folders;
 use crate::{environment, python};
 
@@ -44,6 +44,8 @@ pub struct ProcessRuntime {
 #[derive(Debug)]
 struct Shared {
     folders: Folders,
+    /// What its instances see, made for the first.
+    room: OnceLock<Arc<Room>>,
     forks: Forks,
 }
 
@@ -51,8 +53,12 @@ struct Shared {
 struct Prepared {
     id: InstanceId,
     shared: Arc<Shared>,
+    /// Where the function's code is, for the function.
     task: PathBuf,
-    tmp: PathBuf,
+    /// What it sees; `None` is all that the server sees.
+    room: Option<Arc<Room>>,
+    /// A folder on the host that goes with the instance.
+    tmp: Option<PathBuf>,
     common: BTreeMap<String, String>,
     environment: BTreeMap<String, String>,
     credentials: Option<Issued>,
@@ -81,7 +87,9 @@ impl ProcessRuntime {
         // Functions see this path in their environment, from another working directory.
         config.dir = fs::canonicalize(&config.dir)?;
         let starter = Arc::new(Starter::new()?);
-        let walls = Arc::new(sandbox::build(config.walls)?);
+        let stage = config.dir.join("root");
+        fs::create_dir(&stage)?;
+        let walls = Arc::new(sandbox::build(config.walls, &stage)?);
         say(&walls, config.walls);
         Ok(Arc::new(Self {
             interpreters: Interpreters::on(path),
@@ -94,26 +102,36 @@ impl ProcessRuntime {
         }))
     }
 
-    async fn prepare(&self, revision: &Revision) -> Result<Prepared, String> {
+    /// `runtime` is where the managed runtime's source is.
+    async fn prepare(&self, revision: &Revision, runtime: Option<&Path>) -> Result<Prepared, String> {
         let shared = self.shared(revision);
-        let copied = shared.folders.task(&revision.code.dir).await;
-        let task = copied
-            .map_err(|error| format!("copying its code failed: {error}"))?
-            .to_owned();
+        let within = self.walls.has(Wall::Namespaces);
+        let copied = shared.folders.task(&revision.code.dir, within).await;
+        let copy = copied.map_err(|error| format!("copying its code failed: {error}"))?;
         let id = InstanceId::random();
-        let made = shared.folders.instance_tmp(id).await;
-        let tmp = made.map_err(|error| format!("making its private folder failed: {error}"))?;
+        let (task, room, tmp) = if within {
+            let room = shared
+                .room
+                .get_or_init(|| Arc::new(self.room(revision, copy, runtime)));
+            (PathBuf::from(TASK), Some(Arc::clone(room)), None)
+        } else {
+            let made = shared.folders.instance_tmp(id).await;
+            let tmp = made.map_err(|error| format!("making its private folder failed: {error}"))?;
+            (copy.to_owned(), None, Some(tmp))
+        };
         let common = environment::of_revision(&self.config, revision, &task);
         let sessions = self.config.sessions.as_ref();
         let credentials = sessions
             .map(|sessions| sessions.issue(&revision.name))
             .transpose();
         let credentials = credentials.map_err(|error| error.to_string())?;
-        let environment = environment::of_instance(common.clone(), revision, id, &tmp, credentials.as_ref());
+        let seen = tmp.as_deref().unwrap_or(Path::new(TMP));
+        let environment = environment::of_instance(common.clone(), revision, id, seen, credentials.as_ref());
         Ok(Prepared {
             id,
             shared,
             task,
+            room,
             tmp,
             common,
             environment,
@@ -121,19 +139,40 @@ impl ProcessRuntime {
         })
     }
 
+    fn room(&self, revision: &Revision, task: &Path, runtime: Option<&Path>) -> Room {
+        // A folder that holds the server's own data is not shown because an interpreter happens to be in it.
+        let is_safe =
+            |folder: &PathBuf| folder.components().count() > 2 && !self.config.dir.starts_with(folder);
+        let interpreters = self.interpreters.folders().into_iter();
+        Room {
+            task: task.to_owned(),
+            runtime: runtime.map(Path::to_owned),
+            packages: runtime.map(|_| self.config.dir.join("node_modules")),
+            interpreters: interpreters
+                .filter(|folder| !folder.starts_with("/usr") && is_safe(folder))
+                .collect(),
+            shared: self.config.shared.clone(),
+            hidden: self.config.hidden.clone(),
+            tmp_bytes_max: u64::from(revision.ephemeral_storage_mib) * MIB,
+            uid: self.walls.uid(&revision.name.to_string()),
+        }
+    }
+
     async fn create_python(&self, revision: &Revision, minor: u32) -> Result<Box<dyn Instance>, String> {
         let interpreter = self.interpreters.python(minor);
         let interpreter = interpreter.ok_or_else(|| not_installed(revision))?;
-        let prepared = self.prepare(revision).await?;
+        let prepared = self.prepare(revision, Some(&self.python_dir)).await?;
+        let within = prepared.room.as_ref();
         let plan = Plan {
             starter: &self.starter,
             interpreter,
-            runtime_dir: &self.python_dir,
+            runtime_dir: within.map_or(&self.python_dir, |_| Path::new(RUNTIME)),
             revision,
             task: &prepared.task,
             common: &prepared.common,
             environment: &prepared.environment,
             walls: &self.walls,
+            room: within,
         };
         let started = prepared.shared.forks.start(&plan).await?;
         let mut instance = self.managed(revision, prepared, started.process, started.near);
@@ -143,11 +182,14 @@ impl ProcessRuntime {
 
     async fn create_node(&self, revision: &Revision, major: u32) -> Result<Box<dyn Instance>, String> {
         let interpreter = self.interpreters.node(major);
+        let interpreter = interpreter.ok_or_else(|| not_installed(revision))?.to_owned();
+        let prepared = self.prepare(revision, Some(self.node_pool.dir())).await?;
         let kind = Kind {
-            interpreter: interpreter.ok_or_else(|| not_installed(revision))?.to_owned(),
+            interpreter,
             memory_mib: revision.memory_mib,
+            allowance: python::allowance(revision),
+            room: prepared.room.clone(),
         };
-        let prepared = self.prepare(revision).await?;
         let own = &revision.environment;
         let taken = self.node_pool.take(kind, own, &prepared.environment).await;
         let worker = taken.map_err(|error| error.to_string())?;
@@ -162,8 +204,10 @@ impl ProcessRuntime {
     async fn create_provided(&self, revision: &Revision) -> Result<Box<dyn Instance>, String> {
         let api = RuntimeApi::bind().await;
         let api = api.map_err(|error| format!("listening for its Runtime API failed: {error}"))?;
-        let mut prepared = self.prepare(revision).await?;
+        let mut prepared = self.prepare(revision, None).await?;
         let (log, far) = LogPipe::new().map_err(|error| error.to_string())?;
+        let cgroup = self.walls.cgroup(python::allowance(revision)).await;
+        let cgroup = cgroup.map_err(|error| format!("no control group could be made for it: {error}"))?;
         let address = api.addr().to_string();
         prepared
             .environment
@@ -177,11 +221,15 @@ impl ProcessRuntime {
             socket: None,
             limits: python::limits(revision),
             walls: Arc::clone(&self.walls),
+            room: prepared.room,
+            cgroup,
         };
         let id = prepared.id;
         match self.starter.start(launch).await {
             Ok(process) => {
-                process.discard_at_end(prepared.tmp);
+                if let Some(tmp) = prepared.tmp {
+                    process.discard_at_end(tmp);
+                }
                 Ok(Box::new(Provided {
                     id,
                     process,
@@ -199,7 +247,9 @@ impl ProcessRuntime {
 
     fn managed(&self, revision: &Revision, prepared: Prepared, process: Process, near: NearEnd) -> Managed {
         let init = init_header(revision, &prepared.task, &prepared.environment, &self.config);
-        process.discard_at_end(prepared.tmp);
+        if let Some(tmp) = prepared.tmp {
+            process.discard_at_end(tmp);
+        }
         let exit = process.exit();
         Managed {
             id: prepared.id,
@@ -217,6 +267,7 @@ impl ProcessRuntime {
         let shared = revisions.entry(revision.id).or_insert_with(|| {
             Arc::new(Shared {
                 folders: Folders::new(&self.config.dir, revision),
+                room: OnceLock::new(),
                 forks: Forks::default(),
             })
         });

@@ -1,5 +1,7 @@
-//! One working copy of a revision's code, and a private folder for each of its instances.
+//! One working copy of a revision's code, and a private folder for each of its instances where the walls give none.
 //!
+//! Within walls the code cannot be written, so the copy is made of links to the same files: it is there at once, and
+//! stays when the function is deleted while an instance still runs.
 //! `runtime` keeps one [`Folders`] per revision under the run folder: `REVISION/task` is the copy that instances run in,
 //! `REVISION/tmp/INSTANCE` is what an instance gets as `TMPDIR`. Retiring the revision removes the whole.
 
@@ -28,13 +30,13 @@ impl Folders {
 
     /// The working copy, made by whoever asks first.
     /// When that caller gives up, the next one makes it from the start.
-    pub(crate) async fn task(&self, code: &Path) -> io::Result<&Path> {
+    pub(crate) async fn task(&self, code: &Path, read_only: bool) -> io::Result<&Path> {
         let copied = self.task.get_or_try_init(|| async {
             let task = self.root.join("task");
             let (from, to) = (code.to_owned(), task.clone());
             blocking(move || {
                 remove(&to)?;
-                copy(&from, &to)
+                copy(&from, &to, read_only)
             })
             .await?;
             Ok::<_, io::Error>(task)
@@ -70,17 +72,17 @@ fn remove(folder: &Path) -> io::Result<()> {
 }
 
 /// Copies a tree: files with their modes, folders, symbolic links as they are.
-fn copy(from: &Path, to: &Path) -> io::Result<()> {
+fn copy(from: &Path, to: &Path, link: bool) -> io::Result<()> {
     fs::create_dir_all(to)?;
     for entry in fs::read_dir(from)? {
         let entry = entry?;
         let target = to.join(entry.file_name());
         let kind = entry.file_type()?;
         if kind.is_dir() {
-            copy(&entry.path(), &target)?;
+            copy(&entry.path(), &target, link)?;
         } else if kind.is_symlink() {
             std::os::unix::fs::symlink(fs::read_link(entry.path())?, &target)?;
-        } else if kind.is_file() {
+        } else if kind.is_file() && !(link && fs::hard_link(entry.path(), &target).is_ok()) {
             fs::copy(entry.path(), &target)?;
         }
     }

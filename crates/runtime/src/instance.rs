@@ -125,6 +125,8 @@ pub enum Exit {
     Status(i32),
     /// A signal ended it, by its number.
     Signal(i32),
+    /// It needed more memory than it may have, and was killed.
+    OutOfMemory,
     /// It is gone, and nobody could say how.
     Unknown,
 }
@@ -133,7 +135,7 @@ impl fmt::Display for Exit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Status(status) => write!(f, "exit status {status}"),
-            Self::Signal(9) => f.write_str("signal: killed"),
+            Self::Signal(9) | Self::OutOfMemory => f.write_str("signal: killed"),
             Self::Signal(6) => f.write_str("signal: aborted"),
             Self::Signal(11) => f.write_str("signal: segmentation fault"),
             Self::Signal(15) => f.write_str("signal: terminated"),

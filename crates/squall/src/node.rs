@@ -4,7 +4,7 @@
 //! Shutting down goes the other way: first no new requests, then no new work, then no instances, then no store.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -180,6 +180,8 @@ fn open_runtimes(
         endpoint: Some(endpoint::url(address)),
         sessions: Some(sessions.clone()),
         walls: args.walls.into(),
+        shared: shared_folders(&args.share)?,
+        hidden: vec![data_dir.to_owned()],
         ..ProcessConfig::new(data_dir.join("run"))
     })?;
     let wasm = WasmRuntime::new(WasmConfig {
@@ -189,6 +191,15 @@ fn open_runtimes(
     });
     // The first that takes a name has it: this one answers at once, while the other looks for interpreters first.
     Ok(Runtimes::new(vec![Arc::new(wasm), processes]))
+}
+
+/// Absolute, and there.
+fn shared_folders(folders: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
+    let absolute = |folder: &PathBuf| {
+        let found = folder.canonicalize();
+        found.with_context(|| format!("could not share the folder `{}`", folder.display()))
+    };
+    folders.iter().map(absolute).collect()
 }
 
 async fn open_registry(

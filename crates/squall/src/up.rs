@@ -78,6 +78,10 @@ pub(crate) struct UpArgs {
     #[arg(long, env = "SQUALL_WALLS", default_value = "auto", value_name = "WHICH")]
     pub(crate) walls: WallsArg,
 
+    /// Folder of this host that all functions may read and write, at the same path; may be given several times.
+    #[arg(long, env = "SQUALL_SHARE", value_name = "DIR", value_delimiter = ':')]
+    pub(crate) share: Vec<PathBuf>,
+
     /// Account in ARNs: twelve digits.
     #[arg(long, env = "SQUALL_ACCOUNT", default_value = "000000000000", value_parser = parse_account)]
     pub(crate) account: String,

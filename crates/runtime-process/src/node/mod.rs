@@ -10,10 +10,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::cgroup::Allowance;
 use crate::frame::{self, NearEnd};
 use crate::process::{Launch, Process, Starter};
-use crate::python::OPEN_FILES_MAX;
-use crate::sandbox::{Limits, SOCKET_FD, Walls};
+use crate::python::{OPEN_FILES_MAX, PROCESSES_MAX};
+use crate::sandbox::{Limits, RUNTIME, Room, SOCKET_FD, Walls};
 
 macro_rules! sdk {
     ($name:literal) => {
@@ -52,6 +53,9 @@ const READ_AT_BOOT: [&str; 4] = ["NODE_", "UV_", "LD_", "SSL_"];
 pub(crate) struct Kind {
     pub(crate) interpreter: PathBuf,
     pub(crate) memory_mib: u32,
+    pub(crate) allowance: Allowance,
+    /// What its function sees: within walls a worker is of one function from its start.
+    pub(crate) room: Option<Arc<Room>>,
 }
 
 /// A booted process that waits for INIT.
@@ -82,6 +86,11 @@ impl Pool {
             walls,
             waiting: Mutex::default(),
         }))
+    }
+
+    /// Where the runtime's source is on the host.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// A worker for a function with these variables of its own; one that waits where that is right.
@@ -122,22 +131,29 @@ impl Pool {
     async fn boot(&self, kind: &Kind, mut environment: BTreeMap<String, String>) -> io::Result<Worker> {
         let (near, far) = frame::ends()?;
         environment.insert("SQUALL_SOCKET_FD".to_owned(), SOCKET_FD.to_string());
+        let dir = match kind.room {
+            Some(_) => PathBuf::from(RUNTIME),
+            None => self.dir.clone(),
+        };
         let launch = Launch {
             program: kind.interpreter.clone(),
             args: vec![
                 OsString::from(format!("--max-old-space-size={}", kind.memory_mib)),
-                self.dir.join("bootstrap.mjs").into(),
+                dir.join("bootstrap.mjs").into(),
             ],
             environment,
-            dir: self.dir.clone(),
+            dir,
             log: Some(far.log),
             socket: Some(far.socket),
             limits: Limits {
                 data_bytes_max: None,
                 open_files_max: OPEN_FILES_MAX,
                 file_bytes_max: None,
+                processes_max: Some(PROCESSES_MAX),
             },
             walls: Arc::clone(&self.walls),
+            room: kind.room.clone(),
+            cgroup: self.walls.cgroup(kind.allowance).await?,
         };
         let process = self.starter.start(launch).await?;
         Ok(Worker { process, near })

@@ -9,10 +9,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use squall_types::Revision;
 use tokio::sync::OnceCell;
 
+use crate::cgroup::Cgroup;
 use crate::frame::{self, NearEnd};
 use crate::process::{Process, Starter};
 use crate::python;
-use crate::sandbox::Walls;
+use crate::sandbox::{Room, Walls};
 use crate::zygote::{NoZygote, Zygote};
 
 /// A zygote that ends this often is not started again for its revision.
@@ -45,6 +46,7 @@ pub(crate) struct Plan<'a> {
     /// The variables of this one.
     pub(crate) environment: &'a BTreeMap<String, String>,
     pub(crate) walls: &'a Arc<Walls>,
+    pub(crate) room: Option<&'a Arc<Room>>,
 }
 
 /// A process, the supervisor's end of its channel, and a line for the function's log.
@@ -102,9 +104,16 @@ impl Forks {
     }
 }
 
+/// A group for one process of the revision.
+async fn cgroup(plan: &Plan<'_>) -> Result<Option<Arc<Cgroup>>, String> {
+    let made = plan.walls.cgroup(python::allowance(plan.revision)).await;
+    made.map_err(|error| format!("no control group could be made for it: {error}"))
+}
+
 async fn start_zygote(plan: &Plan<'_>) -> Result<Zygote, NoZygote> {
     let script = plan.runtime_dir.join("squall_zygote.py");
     let (revision, task) = (plan.revision, plan.task);
+    let cgroup = cgroup(plan).await.map_err(NoZygote::Failed)?;
     let launch = |control| {
         let environment = plan.common.clone();
         python::launch(
@@ -114,7 +123,7 @@ async fn start_zygote(plan: &Plan<'_>) -> Result<Zygote, NoZygote> {
             environment,
             task,
             (None, control),
-            plan.walls,
+            (plan.walls, plan.room, cgroup),
         )
     };
     let task_root = task.display().to_string();
@@ -140,7 +149,7 @@ async fn start_fresh(plan: &Plan<'_>, reason: &str) -> Result<Started, String> {
         environment,
         plan.task,
         ends,
-        plan.walls,
+        (plan.walls, plan.room, cgroup(plan).await?),
     );
     let process = plan.starter.start(launch).await;
     Ok(Started {

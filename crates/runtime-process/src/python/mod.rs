@@ -13,8 +13,9 @@ use std::sync::Arc;
 
 use squall_types::{MIB, Revision};
 
+use crate::cgroup::{Allowance, Cgroup};
 use crate::process::Launch;
-use crate::sandbox::{Limits, SOCKET_FD, Walls};
+use crate::sandbox::{Limits, Room, SOCKET_FD, Walls};
 
 macro_rules! sdk {
     ($name:literal) => {
@@ -46,6 +47,8 @@ const SOURCES: [(&str, &str); 15] = [
 pub(crate) const MEMORY_SLACK: u64 = 64 * MIB;
 /// Lambda's number.
 pub(crate) const OPEN_FILES_MAX: u64 = 1024;
+/// Of one function, over all its instances, where its user is its own.
+pub(crate) const PROCESSES_MAX: u64 = 8192;
 
 /// Writes the runtime's source below the run folder and returns where.
 pub(crate) fn write_runtime(run_dir: &Path) -> io::Result<PathBuf> {
@@ -65,7 +68,7 @@ pub(crate) fn launch(
     mut environment: BTreeMap<String, String>,
     task: &Path,
     (log, socket): (Option<OwnedFd>, OwnedFd),
-    walls: &Arc<Walls>,
+    (walls, room, cgroup): (&Arc<Walls>, Option<&Arc<Room>>, Option<Arc<Cgroup>>),
 ) -> Launch {
     environment.insert("SQUALL_SOCKET_FD".to_owned(), SOCKET_FD.to_string());
     Launch {
@@ -77,14 +80,26 @@ pub(crate) fn launch(
         socket: Some(socket),
         limits: limits(revision),
         walls: Arc::clone(walls),
+        room: room.cloned(),
+        cgroup,
     }
 }
 
-/// What one instance of a revision may use.
+/// What all processes of one instance may use together.
+pub(crate) fn allowance(revision: &Revision) -> Allowance {
+    Allowance {
+        memory_bytes_max: u64::from(revision.memory_mib) * MIB + MEMORY_SLACK,
+        folder_bytes_max: u64::from(revision.ephemeral_storage_mib) * MIB,
+        memory_mib: revision.memory_mib,
+    }
+}
+
+/// What one process of an instance may use.
 pub(crate) fn limits(revision: &Revision) -> Limits {
     Limits {
         data_bytes_max: Some(u64::from(revision.memory_mib) * MIB + MEMORY_SLACK),
         open_files_max: OPEN_FILES_MAX,
         file_bytes_max: Some(u64::from(revision.ephemeral_storage_mib) * MIB),
+        processes_max: Some(PROCESSES_MAX),
     }
 }

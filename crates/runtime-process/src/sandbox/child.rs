@@ -12,12 +12,15 @@ use std::ptr;
 use libc::{c_char, c_int, c_uint, c_ulong, pid_t, sock_filter, sock_fprog};
 
 use super::SOCKET_FD;
+use super::enter::{self, Inside};
 
-/// What failed, as the server is told in four bytes before the four of `errno`.
+/// What failed, as the server is told in four bytes, then the four of `errno`, then four that say which of several.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
 pub(super) enum Step {
     Session = 1,
+    Cgroups,
+    Namespaces,
     Limits,
     Capabilities,
     Seccomp,
@@ -29,8 +32,10 @@ pub(super) enum Step {
 }
 
 impl Step {
-    pub(super) const ALL: [Self; 9] = [
+    pub(super) const ALL: [Self; 11] = [
         Self::Session,
+        Self::Cgroups,
+        Self::Namespaces,
         Self::Limits,
         Self::Capabilities,
         Self::Seccomp,
@@ -57,17 +62,21 @@ pub(super) struct Prepared {
     /// Takes a step and an `errno`; its other end closes with the server.
     pub(super) failure: RawFd,
     pub(super) init: RawFd,
+    /// Of the control groups to be in.
+    pub(super) doors: Vec<RawFd>,
     /// Sent to the first process when the server ends.
     pub(super) server_died: c_int,
-    pub(super) limits: [(libc::__rlimit_resource_t, Option<u64>); 4],
+    pub(super) limits: [(libc::__rlimit_resource_t, Option<u64>); 5],
+    /// Namespaces, and what is in them.
+    pub(super) inside: Option<Inside>,
     /// No capabilities, and no way to gain privileges.
     pub(super) unprivileged: bool,
     /// Of system calls.
     pub(super) filter: Option<Vec<sock_filter>>,
 }
 
-/// What failed, and why.
-struct Failure(Step, c_int);
+/// What failed, why, and which of several.
+pub(super) struct Failure(pub(super) Step, pub(super) c_int, pub(super) u32);
 
 /// The new process's whole life up to its program.
 pub(super) fn run(prepared: &Prepared) -> ! {
@@ -82,11 +91,26 @@ pub(super) fn run(prepared: &Prepared) -> ! {
 
 /// Returns in the first process only, with the program's number.
 fn build(prepared: &Prepared) -> Result<pid_t, Failure> {
+    for &door in &prepared.doors {
+        // SAFETY: one byte. `0` is who writes it.
+        let written = unsafe { libc::write(door, c"0".as_ptr().cast(), 1) };
+        check(Step::Cgroups, written as i64)?;
+    }
     lead_session(prepared)?;
+    if let Some(inside) = &prepared.inside {
+        enter::enter(inside)?;
+    }
     for (resource, most) in prepared.limits {
         if let Some(most) = most {
             limit(resource, most)?;
         }
+    }
+    if prepared.unprivileged {
+        close_ways_to_privileges()?;
+    }
+    if let Some(uid) = prepared.inside.as_ref().and_then(|inside| inside.uid) {
+        enter::become_user(uid)?;
+        end_with_server(prepared)?;
     }
     if prepared.unprivileged {
         drop_capabilities()?;
@@ -112,10 +136,19 @@ fn lead_session(prepared: &Prepared) -> Result<(), Failure> {
     // SAFETY: system calls on numbers; they touch only the calling process.
     unsafe {
         check(Step::Session, libc::setsid().into())?;
-        let signal = c_ulong::from(prepared.server_died.cast_unsigned());
-        check(Step::Session, libc::prctl(libc::PR_SET_PDEATHSIG, signal).into())?;
         check(Step::Session, libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1).into())?;
     }
+    end_with_server(prepared)
+}
+
+/// To be done again when the user has changed.
+fn end_with_server(prepared: &Prepared) -> Result<(), Failure> {
+    let signal = c_ulong::from(prepared.server_died.cast_unsigned());
+    // SAFETY: as above.
+    check(
+        Step::Session,
+        unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, signal) }.into(),
+    )?;
     let mut poll = libc::pollfd {
         fd: prepared.failure,
         events: 0,
@@ -125,7 +158,7 @@ fn lead_session(prepared: &Prepared) -> Result<(), Failure> {
     // and may have died before the lines above took effect.
     let gone = unsafe { libc::poll(&raw mut poll, 1, 0) } > 0;
     if gone {
-        return Err(Failure(Step::Session, libc::EPIPE));
+        return Err(Failure(Step::Session, libc::EPIPE, 0));
     }
     Ok(())
 }
@@ -158,14 +191,9 @@ const CAPABILITY_VERSION_3: u32 = 0x2008_0522;
 /// All of `SECBIT_NOROOT`, `SECBIT_NO_SETUID_FIXUP` and `SECBIT_NO_CAP_AMBIENT_RAISE`, each with its lock.
 const NO_ROOT_MAGIC: c_ulong = 0b1100_1111;
 
-/// Gives up every capability, and every way to one: set-user-id programs, and being root.
-fn drop_capabilities() -> Result<(), Failure> {
-    let nothing = [0_u32; 6];
-    let header = CapabilityHeader {
-        version: CAPABILITY_VERSION_3,
-        pid: 0,
-    };
-    // SAFETY: system calls on numbers and on the two values above; they touch only the calling process.
+/// Set-user-id programs give nothing any more, nor does being root.
+fn close_ways_to_privileges() -> Result<(), Failure> {
+    // SAFETY: system calls on numbers; they touch only the calling process.
     unsafe {
         check(
             Step::Capabilities,
@@ -181,9 +209,20 @@ fn drop_capabilities() -> Result<(), Failure> {
             Step::Capabilities,
             libc::prctl(libc::PR_CAP_AMBIENT, clear, 0, 0, 0).into(),
         )?;
-        let set = libc::syscall(libc::SYS_capset, &raw const header, nothing.as_ptr());
-        check(Step::Capabilities, set)?;
     }
+    Ok(())
+}
+
+/// Gives up every capability.
+fn drop_capabilities() -> Result<(), Failure> {
+    let nothing = [0_u32; 6];
+    let header = CapabilityHeader {
+        version: CAPABILITY_VERSION_3,
+        pid: 0,
+    };
+    // SAFETY: both values are as the kernel expects them and live on.
+    let set = unsafe { libc::syscall(libc::SYS_capset, &raw const header, nothing.as_ptr()) };
+    check(Step::Capabilities, set)?;
     Ok(())
 }
 
@@ -278,7 +317,7 @@ fn execute(
             flags,
         )
     };
-    check(step, result).err().unwrap_or(Failure(step, 0))
+    check(step, result).err().unwrap_or(Failure(step, 0, 0))
 }
 
 /// Makes a descriptor another's number too, open in the program.
@@ -325,17 +364,17 @@ fn decimal(mut number: u32, buffer: &mut [u8; 12]) -> &CStr {
 }
 
 fn tell(prepared: &Prepared, failure: &Failure) {
-    let message = [failure.0 as u32, failure.1.cast_unsigned()];
+    let message = [failure.0 as u32, failure.1.cast_unsigned(), failure.2];
     // SAFETY: the message is as long as is said. When nobody reads it any more the server is gone.
     unsafe { libc::write(prepared.failure, message.as_ptr().cast(), size_of_val(&message)) };
 }
 
-fn check(step: Step, result: i64) -> Result<i64, Failure> {
+pub(super) fn check(step: Step, result: i64) -> Result<i64, Failure> {
     if result >= 0 {
         return Ok(result);
     }
     // SAFETY: the calling thread's own number.
-    Err(Failure(step, unsafe { *libc::__errno_location() }))
+    Err(Failure(step, unsafe { *libc::__errno_location() }, 0))
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //!
 //! `process` calls [`spawn`] for everything that it starts. This module has the crate's only `unsafe` code.
 //! Reading order: `spawn` (the server's side), `child` (the new process's side, up to its program),
+//! `mounts` (what a function sees) and `enter` (how that comes to be),
 //! `init/main.rs` (the first process, which ends what the program leaves behind), `seccomp` and `syscalls`.
 
 #![expect(
@@ -10,6 +11,8 @@
 )]
 
 mod child;
+mod enter;
+mod mounts;
 mod probe;
 mod seccomp;
 mod spawn;
@@ -20,10 +23,14 @@ use std::ffi::OsString;
 use std::fmt;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use tokio::io::unix::AsyncFd;
 
+use crate::cgroup::{Allowance, Cgroup, Cgroups};
+
+pub(crate) use mounts::{RUNTIME, Room, TASK, TMP};
 pub(crate) use probe::build;
 pub(crate) use spawn::{SpawnError, Spawned, spawn};
 
@@ -39,11 +46,20 @@ pub(crate) struct Limits {
     pub(crate) open_files_max: u64,
     /// Largest file that it can write.
     pub(crate) file_bytes_max: Option<u64>,
+    /// Most processes and threads of its user.
+    pub(crate) processes_max: Option<u64>,
 }
+
+/// Who a function is for itself where the server's own user runs it.
+const UID_INSIDE: u32 = 1000;
 
 /// One of the things that keep a process from what is not its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wall {
+    /// Processes, files, shared memory and names of its own, seen by a user who is nobody else; see [`Room`].
+    Namespaces,
+    /// Bounds of memory, processes and processor time; see `cgroup`.
+    Cgroups,
     /// No capabilities, and no way to gain privileges.
     Privileges,
     /// The filter of system calls.
@@ -51,12 +67,14 @@ pub(crate) enum Wall {
 }
 
 impl Wall {
-    pub(crate) const ALL: [Self; 2] = [Self::Privileges, Self::Seccomp];
+    pub(crate) const ALL: [Self; 4] = [Self::Cgroups, Self::Namespaces, Self::Privileges, Self::Seccomp];
 }
 
 impl fmt::Display for Wall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Cgroups => "cgroups",
+            Self::Namespaces => "namespaces",
             Self::Privileges => "privileges",
             Self::Seccomp => "seccomp",
         })
@@ -64,8 +82,13 @@ impl fmt::Display for Wall {
 }
 
 /// The walls that this host allows.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Walls {
+    /// A folder to mount new roots on; each process does it where nobody else sees it.
+    pub(crate) stage: PathBuf,
+    /// Whether the server may make namespaces itself. Otherwise each is made within one of users, as the server's user.
+    pub(crate) as_root: bool,
+    pub(crate) cgroups: Option<Arc<Cgroups>>,
     pub(crate) built: Vec<Wall>,
     /// What could not be built, and why.
     pub(crate) missing: Vec<(Wall, String)>,
@@ -74,6 +97,31 @@ pub(crate) struct Walls {
 impl Walls {
     pub(crate) fn has(&self, wall: Wall) -> bool {
         self.built.contains(&wall)
+    }
+
+    /// A control group, where there are any.
+    pub(crate) async fn cgroup(&self, allowance: Allowance) -> io::Result<Option<Arc<Cgroup>>> {
+        let Some(cgroups) = self.cgroups.clone() else {
+            return Ok(None);
+        };
+        let making = Arc::clone(&cgroups);
+        let taken = tokio::task::spawn_blocking(move || making.take(allowance)).await;
+        // The next ones, beside what follows.
+        tokio::task::spawn_blocking(move || cgroups.tidy());
+        taken.map_err(io::Error::other)?.map(Some)
+    }
+
+    /// The user that runs a function. Where the server may choose: one for each name, which no host gives to people
+    /// or services (systemd leaves this range alone), the same after a restart.
+    pub(crate) fn uid(&self, function: &str) -> u32 {
+        const FIRST: u32 = 0x7000_0000;
+        const MASK: u32 = 0x03ff_ffff;
+        if !self.as_root {
+            return UID_INSIDE;
+        }
+        // FNV-1a: two functions with one user are still kept apart by every other wall.
+        let hash = |hash: u32, byte: u8| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
+        FIRST + (function.bytes().fold(0x811c_9dc5, hash) & MASK)
     }
 }
 
@@ -90,6 +138,9 @@ pub(crate) struct Program<'a> {
     /// Becomes [`SOCKET_FD`].
     pub(crate) socket: Option<BorrowedFd<'a>>,
     pub(crate) limits: Limits,
+    /// What it sees, where the walls have namespaces.
+    pub(crate) room: Option<&'a Room>,
+    pub(crate) cgroup: Option<&'a Cgroup>,
 }
 
 /// Waits on a descriptor that nothing else in the crate closes or replaces.

@@ -9,32 +9,64 @@ use std::path::Path;
 
 use rustix::process::{WaitId, WaitIdOptions};
 
-use super::{Limits, Program, SpawnError, Spawned, Wall, Walls, spawn};
+use super::{Limits, Program, Room, SpawnError, Spawned, Wall, Walls, spawn};
 use crate::WallsWanted;
+use crate::cgroup::Cgroups;
 
-/// The walls that functions get.
+/// The walls that functions get. `stage` is a folder that stays.
 ///
 /// # Errors
 /// All are wanted and one cannot be built, or no process can be started at all.
-pub(crate) fn build(wanted: WallsWanted) -> io::Result<Walls> {
-    let mut walls = Walls::default();
+pub(crate) fn build(wanted: WallsWanted, stage: &Path) -> io::Result<Walls> {
+    let mut walls = Walls {
+        stage: stage.to_owned(),
+        as_root: rustix::process::geteuid().is_root(),
+        cgroups: None,
+        built: Vec::new(),
+        missing: Vec::new(),
+    };
     if wanted == WallsWanted::Off {
         return Ok(walls);
     }
     walls.built = Wall::ALL.to_vec();
+    match Cgroups::open() {
+        Ok(cgroups) => walls.cgroups = Some(cgroups),
+        Err(error) => leave_out(&mut walls, wanted, Wall::Cgroups, error)?,
+    }
     loop {
         match probe(&walls) {
             Ok(()) => return Ok(walls),
-            Err(SpawnError::Wall(wall, error)) if wanted == WallsWanted::Auto && walls.has(wall) => {
-                walls.built.retain(|&built| built != wall);
-                walls.missing.push((wall, error.to_string()));
+            // A root of a container may not make namespaces, but perhaps one of users.
+            Err(SpawnError::Wall(Wall::Namespaces, _)) if walls.as_root => walls.as_root = false,
+            Err(SpawnError::Wall(wall, error)) if walls.has(wall) => {
+                leave_out(&mut walls, wanted, wall, error)?
             }
             Err(error) => return Err(io::Error::other(error)),
         }
     }
 }
 
+/// Goes on without a wall, where that is wanted.
+fn leave_out(walls: &mut Walls, wanted: WallsWanted, wall: Wall, error: io::Error) -> io::Result<()> {
+    if wanted == WallsWanted::Full {
+        return Err(io::Error::other(SpawnError::Wall(wall, error)));
+    }
+    walls.built.retain(|&built| built != wall);
+    walls.missing.push((wall, error.to_string()));
+    Ok(())
+}
+
 fn probe(walls: &Walls) -> Result<(), SpawnError> {
+    let room = Room {
+        task: walls.stage.clone(),
+        runtime: None,
+        packages: None,
+        interpreters: Vec::new(),
+        shared: Vec::new(),
+        hidden: Vec::new(),
+        tmp_bytes_max: 1 << 20,
+        uid: walls.uid(""),
+    };
     let program = Program {
         path: None,
         args: &[],
@@ -46,7 +78,10 @@ fn probe(walls: &Walls) -> Result<(), SpawnError> {
             data_bytes_max: None,
             open_files_max: 64,
             file_bytes_max: None,
+            processes_max: None,
         },
+        room: Some(&room),
+        cgroup: None,
     };
     let Spawned { pidfd, .. } = spawn(&program, walls)?;
     rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED).map_err(io::Error::from)?;

@@ -6,22 +6,28 @@ use std::ffi::{CString, OsStr};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::os::unix::ffi::OsStrExt;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use libc::c_char;
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::pipe::PipeFlags;
-use rustix::process::{Pid, Signal};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 
 use super::child::{self, Prepared, Step};
+use super::enter::Inside;
+use super::mounts::c_bytes as c_string;
 use super::{Program, Wall, Walls, seccomp};
+use crate::cgroup::Cgroup;
 
 /// The static executable that `build.rs` made.
 static INIT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/squall-init"));
 
 /// Descriptors of ours are above those that programs get.
 const DESCRIPTOR_MIN: RawFd = 10;
+/// One thread starts all processes, so that one whose system calls do not come back must not keep it for ever.
+const START_MAX: Duration = Duration::from_secs(20);
 /// Signal handlers of the server are not for its children.
 const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;
 
@@ -77,26 +83,38 @@ pub(crate) fn spawn(program: &Program<'_>, walls: &Walls) -> Result<Spawned, Spa
         status: above(status_far.as_fd())?,
         failure: above(failure.as_fd())?,
         init: above(init()?.as_fd())?,
+        doors: program.cgroup.map_or_else(|| Ok(Vec::new()), Cgroup::doors)?,
     };
     drop((null, status_far, failure));
     let prepared = prepare(program, walls, &strings, &held)?;
-    let (pid, pidfd) = make(&prepared)?;
+    let (pid, pidfd) = make(&prepared).map_err(|error| match prepared.inside {
+        Some(_) => SpawnError::Wall(Wall::Namespaces, error),
+        None => SpawnError::Other(error),
+    })?;
     drop(held);
     let spawned = Spawned {
         pid,
         pidfd,
         status,
         program: None,
-        kill: Signal::USR1,
+        // The end of a pid namespace's first process is the end of all in it.
+        kill: if prepared.inside.is_some() {
+            Signal::KILL
+        } else {
+            Signal::USR1
+        },
     };
-    match read_failure(failed)? {
+    match read_failure(failed, &prepared)? {
         None => Ok(Spawned {
             program: only_child(pid),
             ..spawned
         }),
         Some(error) => {
             let _ = rustix::process::pidfd_send_signal(&spawned.pidfd, Signal::KILL);
-            let _ = rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty());
+            // On a thread of its own: the kernel may take its time with one that is in the midst of a system call.
+            std::thread::spawn(move || {
+                rustix::process::waitid(WaitId::PidFd(spawned.pidfd.as_fd()), WaitIdOptions::EXITED)
+            });
             Err(error)
         }
     }
@@ -135,6 +153,7 @@ struct Held {
     status: OwnedFd,
     failure: OwnedFd,
     init: OwnedFd,
+    doors: Vec<File>,
 }
 
 fn prepare(program: &Program<'_>, walls: &Walls, strings: &Strings, held: &Held) -> io::Result<Prepared> {
@@ -143,6 +162,8 @@ fn prepare(program: &Program<'_>, walls: &Walls, strings: &Strings, held: &Held)
         all.chain([std::ptr::null()]).collect()
     };
     let limits = program.limits;
+    let room = program.room.filter(|_| walls.has(Wall::Namespaces));
+    let inside = room.map(|room| Inside::new(room, walls)).transpose()?;
     Ok(Prepared {
         program: strings.program.clone(),
         dir: strings.dir.clone(),
@@ -154,12 +175,19 @@ fn prepare(program: &Program<'_>, walls: &Walls, strings: &Strings, held: &Held)
         status: held.status.as_raw_fd(),
         failure: held.failure.as_raw_fd(),
         init: held.init.as_raw_fd(),
-        server_died: libc::SIGUSR1,
+        doors: held.doors.iter().map(AsRawFd::as_raw_fd).collect(),
+        server_died: if inside.is_some() {
+            libc::SIGKILL
+        } else {
+            libc::SIGUSR1
+        },
+        inside,
         limits: [
             (libc::RLIMIT_CORE, Some(0)),
             (libc::RLIMIT_NOFILE, Some(limits.open_files_max)),
             (libc::RLIMIT_DATA, limits.data_bytes_max),
             (libc::RLIMIT_FSIZE, limits.file_bytes_max),
+            (libc::RLIMIT_NPROC, limits.processes_max),
         ],
         unprivileged: walls.has(Wall::Privileges),
         filter: walls.has(Wall::Seccomp).then(seccomp::filter),
@@ -172,6 +200,7 @@ fn make(prepared: &Prepared) -> io::Result<(Pid, OwnedFd)> {
     // SAFETY: all zeros is a valid value of these numbers and null pointers.
     let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
     args.flags = CLONE_CLEAR_SIGHAND | libc::CLONE_PIDFD as u64;
+    args.flags |= prepared.inside.as_ref().map_or(0, Inside::flags);
     args.pidfd = &raw mut pidfd as u64;
     args.exit_signal = libc::SIGCHLD as u64;
     // SAFETY: without CLONE_VM this is a fork: the new process has a copy of this thread's stack and of all memory.
@@ -190,20 +219,37 @@ fn make(prepared: &Prepared) -> io::Result<(Pid, OwnedFd)> {
 }
 
 /// Waits until both processes run what they shall, or one says what failed.
-fn read_failure(failed: OwnedFd) -> io::Result<Option<SpawnError>> {
-    let mut message = [0_u8; 8];
+fn read_failure(failed: OwnedFd, prepared: &Prepared) -> io::Result<Option<SpawnError>> {
+    let mut poll = [PollFd::new(&failed, PollFlags::IN)];
+    let limit = Timespec::try_from(START_MAX).map_err(io::Error::other)?;
+    if rustix::event::poll(&mut poll, Some(&limit))? == 0 {
+        let what = format!("its walls were not built within {START_MAX:?}");
+        return Ok(Some(SpawnError::Other(io::Error::other(what))));
+    }
+    let mut message = [0_u8; 12];
     match File::from(failed).read_exact(&mut message) {
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
         read => read?,
     }
-    let [a, b, c, d, e, f, g, h] = message;
-    let (step, errno) = (u32::from_ne_bytes([a, b, c, d]), i32::from_ne_bytes([e, f, g, h]));
+    let [step, errno, detail] = [0, 4, 8].map(|at| {
+        let bytes = [message[at], message[at + 1], message[at + 2], message[at + 3]];
+        i32::from_ne_bytes(bytes)
+    });
     let error = io::Error::from_raw_os_error(errno);
-    let step = Step::ALL.into_iter().find(|&known| known as u32 == step);
+    let step = Step::ALL.into_iter().find(|&known| known as i32 == step);
     Ok(Some(match step {
         Some(Step::Program) => SpawnError::Program(error),
         Some(Step::Capabilities) => SpawnError::Wall(Wall::Privileges, error),
+        Some(Step::Cgroups) => SpawnError::Wall(Wall::Cgroups, error),
         Some(Step::Seccomp) => SpawnError::Wall(Wall::Seccomp, error),
+        Some(Step::Namespaces) => {
+            let inside = prepared.inside.as_ref();
+            let what = inside.map_or_else(String::new, |inside| inside.describe(detail));
+            SpawnError::Wall(
+                Wall::Namespaces,
+                io::Error::new(error.kind(), format!("{what}: {error}")),
+            )
+        }
         step => SpawnError::Other(io::Error::other(format!("{step:?}: {error}"))),
     }))
 }
@@ -237,8 +283,4 @@ fn pipe(flags: PipeFlags) -> io::Result<(OwnedFd, OwnedFd)> {
 
 fn above(descriptor: impl AsFd) -> io::Result<OwnedFd> {
     Ok(rustix::io::fcntl_dupfd_cloexec(descriptor, DESCRIPTOR_MIN)?)
-}
-
-fn c_string(text: &OsStr) -> io::Result<CString> {
-    CString::new(text.as_bytes()).map_err(|_| io::Error::other("a word or variable has a zero byte"))
 }

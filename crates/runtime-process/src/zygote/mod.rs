@@ -10,8 +10,8 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use rustix::process::Pid;
 use serde::Deserialize;
 use squall_runtime::Exit;
 use tokio::sync::oneshot;
@@ -19,6 +19,10 @@ use tokio::sync::oneshot;
 use self::control::Control;
 use crate::frame::FarEnd;
 use crate::process::{Launch, Process, Starter};
+
+/// Forking takes a few milliseconds. A zygote that takes this long is kept from it by what its instances have left, and
+/// is ended with all of them; a fresh process still starts in time for who waits.
+const FORK_MAX: Duration = Duration::from_secs(10);
 
 /// A zygote that is ready to fork.
 #[derive(Debug)]
@@ -48,7 +52,6 @@ struct Waiting {
 /// A fork before anybody watches it.
 #[derive(Debug)]
 struct Fork {
-    pid: Pid,
     pidfd: Option<OwnedFd>,
     exit: Option<oneshot::Receiver<Exit>>,
 }
@@ -65,11 +68,25 @@ impl Drop for Fork {
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Said {
-    Ready { ready: bool },
-    Unfit { unfit: String },
-    Forked { forked: u64, pid: i32 },
-    Failed { failed: u64, reason: String },
-    Exited { exited: i32, status: i32 },
+    Ready {
+        ready: bool,
+    },
+    Unfit {
+        unfit: String,
+    },
+    /// `pid` is the number in the zygote's own namespace: no signal of the server goes by it.
+    Forked {
+        forked: u64,
+        pid: i32,
+    },
+    Failed {
+        failed: u64,
+        reason: String,
+    },
+    Exited {
+        exited: i32,
+        status: i32,
+    },
 }
 
 impl Zygote {
@@ -118,6 +135,7 @@ impl Zygote {
 
     /// Forks an instance. Dropping the future leaves none behind.
     pub(crate) async fn fork(&self, far: FarEnd) -> Result<Process, String> {
+        let member = self.process.admit().map_err(|error| error.to_string())?;
         let number = self.number.fetch_add(1, Ordering::Relaxed);
         let (tell, told) = oneshot::channel();
         {
@@ -137,11 +155,17 @@ impl Zygote {
             return Err(error.to_string());
         }
         drop(far);
-        let mut fork = told.await.map_err(|_| "the zygote has ended".to_owned())??;
+        let Ok(told) = tokio::time::timeout(FORK_MAX, told).await else {
+            self.kill();
+            return Err(format!(
+                "the zygote did not fork within {FORK_MAX:?}, and was ended"
+            ));
+        };
+        let mut fork = told.map_err(|_| "the zygote has ended".to_owned())??;
         let (Some(pidfd), Some(exit)) = (fork.pidfd.take(), fork.exit.take()) else {
             return Err("the zygote sent no pidfd".to_owned());
         };
-        Process::watch_fork(fork.pid, pidfd, exit).map_err(|error| error.to_string())
+        Process::watch_fork(pidfd, exit, member).map_err(|error| error.to_string())
     }
 
     /// Ends it, and its forks with it.
@@ -151,19 +175,29 @@ impl Zygote {
 }
 
 async fn listen(control: Arc<Control>, waiting: Arc<Mutex<Waiting>>) {
+    // Also when this task panics: nobody would wait for a zygote to which nobody listens.
+    let waiting = EndsWith(waiting);
     while let Ok(Some((message, pidfd))) = control.receive().await {
         match serde_json::from_slice(&message) {
-            Ok(said) => lock(&waiting).hear(said, pidfd),
+            Ok(said) => lock(&waiting.0).hear(said, pidfd),
             Err(error) => {
                 tracing::warn!(%error, "a zygote sent what is no message");
                 break;
             }
         }
     }
-    let mut waiting = lock(&waiting);
-    waiting.ended = true;
-    waiting.forks.clear();
-    waiting.exits.clear();
+}
+
+/// Tells all who wait that the zygote has ended, when it is dropped.
+struct EndsWith(Arc<Mutex<Waiting>>);
+
+impl Drop for EndsWith {
+    fn drop(&mut self) {
+        let mut waiting = lock(&self.0);
+        waiting.ended = true;
+        waiting.forks.clear();
+        waiting.exits.clear();
+    }
 }
 
 impl Waiting {
@@ -172,10 +206,11 @@ impl Waiting {
             Said::Forked { forked, pid } => {
                 let (tell, exit) = oneshot::channel();
                 self.exits.insert(pid, tell);
-                if let (Some(asker), Some(pid)) = (self.forks.remove(&forked), Pid::from_raw(pid)) {
-                    let exit = Some(exit);
-                    // An asker that has gone drops the fork, which kills it.
-                    let _ = asker.send(Ok(Fork { pid, pidfd, exit }));
+                let exit = Some(exit);
+                // An asker that has gone drops the fork, which kills it.
+                let fork = Fork { pidfd, exit };
+                if let Some(asker) = self.forks.remove(&forked) {
+                    let _ = asker.send(Ok(fork));
                 }
             }
             Said::Failed { failed, reason } => {
@@ -204,4 +239,46 @@ fn exit_of(status: i32) -> Exit {
 fn lock(waiting: &Mutex<Waiting>) -> std::sync::MutexGuard<'_, Waiting> {
     // The map is whole between any two statements, so a panic elsewhere does not spoil it.
     waiting.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A descriptor of a process that has ended and was reaped: the kernel gives it no number any more.
+    fn pidfd_of_the_dead() -> OwnedFd {
+        let mut child = std::process::Command::new("true").spawn().expect("a process");
+        let pidfd = rustix::process::pidfd_open(
+            rustix::process::Pid::from_child(&child),
+            rustix::process::PidfdFlags::empty(),
+        );
+        child.wait().expect("its end");
+        pidfd.expect("its descriptor")
+    }
+
+    #[test]
+    fn a_fork_that_has_ended_before_it_is_heard_of_is_handed_out_and_its_end_told() {
+        let mut waiting = Waiting::default();
+        let (tell, mut told) = oneshot::channel();
+        waiting.forks.insert(7, tell);
+        waiting.hear(Said::Forked { forked: 7, pid: 2 }, Some(pidfd_of_the_dead()));
+        waiting.hear(Said::Exited { exited: 2, status: 9 }, None);
+        let mut fork = told.try_recv().expect("an answer").expect("a fork");
+        let mut exit = fork.exit.take().expect("its end is told");
+        assert_eq!(exit.try_recv(), Ok(Exit::Signal(9)));
+    }
+
+    #[tokio::test]
+    async fn a_listener_that_panics_leaves_nobody_waiting() {
+        let waiting = Arc::new(Mutex::new(Waiting::default()));
+        let (tell, told) = oneshot::channel();
+        lock(&waiting).forks.insert(1, tell);
+        let guard = EndsWith(Arc::clone(&waiting));
+        let listener = tokio::spawn(async move {
+            let _guard = guard;
+            panic!("as by a fault of ours");
+        });
+        assert!(listener.await.is_err_and(|error| error.is_panic()));
+        assert!(told.await.is_err() && lock(&waiting).ended);
+    }
 }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use serde_json::Value;
 use squall_access::Sessions;
 use squall_runtime::{Event, Fault, Instance, LogCapture, Reply, Runtime};
-use squall_runtime_process::{ProcessConfig, ProcessRuntime};
+use squall_runtime_process::{ProcessConfig, ProcessRuntime, WallsWanted};
 use squall_types::{Code, Encoding, RequestId, Revision, RevisionId, RuntimeName, Version};
 use tempfile::TempDir;
 
@@ -20,11 +20,17 @@ pub(crate) struct Host {
 }
 
 impl Host {
+    /// Without walls: these tests look at processes by the numbers that functions tell, and the server's are others.
     pub(crate) fn new() -> Self {
+        Self::with(WallsWanted::Off)
+    }
+
+    pub(crate) fn with(walls: WallsWanted) -> Self {
         let dir = TempDir::new().unwrap();
         let mut config = ProcessConfig::new(dir.path().join("run"));
         config.endpoint = Some("http://127.0.0.1:9400".into());
         config.sessions = Some(Sessions::default());
+        config.walls = walls;
         let runtime = ProcessRuntime::new(config).unwrap();
         Self { runtime, dir }
     }

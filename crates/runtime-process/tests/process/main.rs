@@ -11,4 +11,5 @@ mod leaks;
 mod node;
 mod provided;
 mod python;
+mod walls;
 mod zygote;

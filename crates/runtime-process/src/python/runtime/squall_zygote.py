@@ -114,18 +114,24 @@ class Zygote:
         pid = self.children.pop(pidfd)
         self.epoll.unregister(pidfd)
         os.close(pidfd)
+        # Those of its group at once, while its number is still taken: a fork bomb would leave this process no processor
+        # to find them one by one.
+        _signal_group(pid, signal.SIGKILL)
         _, status = os.waitpid(pid, 0)
         self.end_strays()
         self.say({"exited": pid, "status": status})
 
     def end_strays(self):
-        """Kills what ended instances have left. Its children come here in their turn."""
+        """Kills what ended instances have left, with all below it: stopped first, so that nothing is made meanwhile."""
         for _ in range(_STRAY_ROUNDS_MAX):
-            strays = set(_children()).difference(self.children.values())
+            strays = set(_children(os.getpid())).difference(self.children.values())
             if not strays:
                 return
-            for pid in strays:
-                os.kill(pid, signal.SIGKILL)
+            stopped = set()
+            while found := _below(strays) - stopped:
+                _signal(found, signal.SIGSTOP)
+                stopped |= found
+            _signal(stopped, signal.SIGKILL)
             for pid in strays:
                 os.waitpid(pid, 0)
         # They multiply faster than they can be ended: the end of all ends them too.
@@ -139,9 +145,38 @@ class Zygote:
             os._exit(0)
 
 
-def _children():
-    with open("/proc/thread-self/children") as file:
-        return [int(pid) for pid in file.read().split()]
+def _children(pid):
+    try:
+        with open("/proc/{0}/task/{0}/children".format(pid)) as file:
+            return [int(child) for child in file.read().split()]
+    except OSError:
+        return []
+
+
+def _below(pids):
+    """These processes and all that descend from them."""
+    found, queue = set(), list(pids)
+    while queue:
+        pid = queue.pop()
+        if pid not in found:
+            found.add(pid)
+            queue.extend(_children(pid))
+    return found
+
+
+def _signal(pids, number):
+    for pid in pids:
+        try:
+            os.kill(pid, number)
+        except OSError:
+            pass
+
+
+def _signal_group(group, number):
+    try:
+        os.killpg(group, number)
+    except OSError:
+        pass
 
 
 def _reseed():
