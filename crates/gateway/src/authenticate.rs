@@ -10,6 +10,7 @@ use squall_access::{Caller, Principal, name_of};
 use squall_types::FunctionRef;
 
 use crate::body::{self, BodyError};
+use crate::door::Door;
 use crate::error::ApiError;
 use crate::gateway::Gateway;
 use crate::lambda::query;
@@ -64,13 +65,13 @@ pub(crate) async fn authenticate(
 /// Who holds a key. Those of instances and of roles come with the token that was given with them.
 fn caller(gateway: &Gateway, access_key_id: &str, head: &Parts) -> Option<Caller> {
     if let Some((_, caller)) = gateway.access.keys.signing(access_key_id) {
-        return Some(caller);
+        return Door::admits(&head.extensions, None).then_some(caller);
     }
     if let Some(assumed) = gateway.access.roles.assumed(access_key_id) {
         return (token(head)? == assumed.token).then_some(assumed.caller);
     }
     let session = gateway.access.sessions.get(access_key_id)?;
-    if token(head)? != session.token {
+    if token(head)? != session.token || !Door::admits(&head.extensions, Some(&session.function)) {
         return None;
     }
     let function = FunctionRef::unqualified(session.function.clone());

@@ -13,12 +13,14 @@ use squall_events::schedule::Schedules;
 use squall_registry::Registry;
 use squall_state::State;
 use squall_store::logs::LogStore;
-use squall_types::{AcceptedEvents, DeliverByService, Home, Invoke, InvokeOnce};
+use squall_types::{AcceptedEvents, DeliverByService, Home, Invoke, InvokeOnce, Visitor};
 use squall_workflow::dag::Dags;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::authenticate::Peer;
 use crate::body::Room;
+use crate::door::{self, Door};
 use crate::reply::Body;
 use crate::service::{self, Service};
 use crate::sigv4::{Signer, Verifier};
@@ -100,6 +102,8 @@ pub struct Gateway {
     /// Signs links to code packages.
     pub(crate) signer: Signer,
     pub(crate) room: Room,
+    /// Those who come by doors in functions' walls.
+    pub(crate) visitors: Option<mpsc::Receiver<Visitor>>,
     /// Cancelled when the server ends: answers without an end of their own end then.
     pub(crate) stop: CancellationToken,
 }
@@ -133,8 +137,16 @@ impl Gateway {
             verifier,
             signer,
             room: Room::default(),
+            visitors: None,
             stop: CancellationToken::new(),
         }
+    }
+
+    /// Serves these too: functions that have no network.
+    #[must_use]
+    pub fn with_visitors(mut self, visitors: mpsc::Receiver<Visitor>) -> Self {
+        self.visitors = Some(visitors);
+        self
     }
 
     /// Answers one request, whoever it is for.
@@ -149,12 +161,18 @@ impl Gateway {
             .get(header::HOST)
             .and_then(|host| host.to_str().ok())
             .unwrap_or("");
+        let may_come = Door::admits(request.extensions(), None);
         if let Some(id) = url::id_of_host(host) {
+            if !may_come {
+                return door::refuse_unsigned();
+            }
             let id = id.to_owned();
             return url::serve_host(self, &id, request, peer).await;
         }
         let path = request.uri().path();
-        if path.starts_with("/lambda-url/") {
+        if path.starts_with("/lambda-url/") && !may_come {
+            door::refuse_unsigned()
+        } else if path.starts_with("/lambda-url/") {
             url::serve_path(self, request, peer).await
         } else if path.starts_with("/squall/v1/") {
             native::serve(self, request).await

@@ -10,6 +10,7 @@ mod body;
 mod bus;
 mod clock;
 mod constraint;
+mod door;
 mod error;
 mod gateway;
 mod iam;

@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -13,6 +15,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::door::{self, Door};
 use crate::gateway::Gateway;
 
 /// A client that has not sent its whole head by then is not waited for.
@@ -36,12 +39,16 @@ impl Gateway {
     ///
     /// # Errors
     /// [`ServeError`] when no connection can be accepted any more.
-    pub async fn serve(self, listener: TcpListener, stop: CancellationToken) -> Result<(), ServeError> {
+    pub async fn serve(mut self, listener: TcpListener, stop: CancellationToken) -> Result<(), ServeError> {
+        let visitors = self.visitors.take();
         let gateway = Arc::new(Self {
             stop: stop.clone(),
             ..self
         });
         let connections = TaskTracker::new();
+        if let Some(visitors) = visitors {
+            connections.spawn(door::serve(gateway.clone(), visitors, stop.clone()));
+        }
         let places = Arc::new(Semaphore::new(gateway.config.connections_max));
         loop {
             let place = tokio::select! {
@@ -56,7 +63,7 @@ impl Gateway {
                 Ok((stream, peer)) => {
                     let (gateway, stop) = (gateway.clone(), stop.clone());
                     connections.spawn(async move {
-                        serve_connection(gateway, stream, peer, stop).await;
+                        serve_connection(gateway, stream, peer, stop, None).await;
                         drop(place);
                     });
                 }
@@ -86,18 +93,22 @@ fn is_passing(error: &std::io::Error) -> bool {
         .is_some_and(|code| TOO_MANY_FILES.contains(&code))
 }
 
-async fn serve_connection(
+pub(crate) async fn serve_connection(
     gateway: Arc<Gateway>,
     stream: TcpStream,
     peer: SocketAddr,
     stop: CancellationToken,
+    door: Option<Door>,
 ) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%peer, %error, "the connection was gone at once");
         return;
     }
-    let service = service_fn(move |request| {
+    let service = service_fn(move |mut request: Request<Incoming>| {
         let gateway = gateway.clone();
+        if let Some(door) = &door {
+            request.extensions_mut().insert(door.clone());
+        }
         async move { Ok::<_, Infallible>(gateway.answer(request, peer).await) }
     });
     let connection = http1::Builder::new()

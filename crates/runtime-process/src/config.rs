@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use squall_access::Sessions;
 use squall_types::Home;
 
+use crate::network::Doors;
+
 /// Lambda's limit for a response: 6 MiB and 100 bytes.
 pub const RESPONSE_BYTES_MAX: usize = 6_291_556;
 
@@ -28,6 +30,8 @@ pub struct ProcessConfig {
     pub home: Home,
     /// `AWS_ENDPOINT_URL` for functions, so that their SDK calls come back here.
     pub endpoint: Option<String>,
+    /// The way to `endpoint` for functions without a network; `None` leaves them none.
+    pub doors: Option<Doors>,
     /// Where each instance has credentials from; a function cannot override them. `None` gives it none.
     pub sessions: Option<Sessions>,
     /// Most bytes of a response.
@@ -47,6 +51,7 @@ impl ProcessConfig {
             dir,
             home: Home::default(),
             endpoint: None,
+            doors: None,
             sessions: None,
             response_bytes_max: RESPONSE_BYTES_MAX,
             walls: WallsWanted::Auto,

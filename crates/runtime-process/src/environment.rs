@@ -27,6 +27,7 @@ pub(crate) fn of_revision(
     config: &ProcessConfig,
     revision: &Revision,
     task: &Path,
+    endpoint: Option<&str>,
 ) -> BTreeMap<String, String> {
     let task = task.display();
     let mut variables: BTreeMap<String, String> = BTreeMap::new();
@@ -36,8 +37,8 @@ pub(crate) fn of_revision(
     set("LANG", "en_US.UTF-8".to_owned());
     set("TZ", ":UTC".to_owned());
     set("LD_LIBRARY_PATH", format!("{task}:{task}/lib:/opt/lib"));
-    if let Some(endpoint) = &config.endpoint {
-        set("AWS_ENDPOINT_URL", endpoint.clone());
+    if let Some(endpoint) = endpoint {
+        set("AWS_ENDPOINT_URL", endpoint.to_owned());
     }
     let threads = (revision.memory_mib / MIB_PER_CPU).max(1).to_string();
     for name in THREAD_COUNTS {

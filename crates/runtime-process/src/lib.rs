@@ -11,6 +11,7 @@ mod frame;
 mod host_call;
 mod interpreter;
 mod managed;
+mod network;
 mod node;
 mod process;
 mod provided;
@@ -22,4 +23,5 @@ mod working_copy;
 mod zygote;
 
 pub use config::{ProcessConfig, RESPONSE_BYTES_MAX, SetupError, WallsWanted};
+pub use network::Doors;
 pub use runtime::ProcessRuntime;

@@ -16,8 +16,10 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus};
 use squall_runtime::{Exit, ExitWatch};
 use tokio::sync::{oneshot, watch};
+use tokio::task::JoinSet;
 
 use crate::cgroup::{Cgroup, Member};
+use crate::network::{self, Doors};
 use crate::sandbox::{self, Limits, Program, Room, SpawnError, Spawned, Walls};
 
 /// Starts waiting for the one thread that starts processes; reaching it makes callers wait.
@@ -47,6 +49,7 @@ pub(crate) struct Launch {
 #[derive(Debug)]
 pub(crate) struct Starter {
     requests: mpsc::SyncSender<Request>,
+    doors: Option<Doors>,
 }
 
 #[derive(Debug)]
@@ -56,7 +59,7 @@ struct Request {
 }
 
 impl Starter {
-    pub(crate) fn new() -> io::Result<Self> {
+    pub(crate) fn new(doors: Option<Doors>) -> io::Result<Self> {
         let (requests, inbox) = mpsc::sync_channel::<Request>(STARTS_WAITING_MAX);
         std::thread::Builder::new()
             .name("squall-start".to_owned())
@@ -67,19 +70,20 @@ impl Starter {
                 }
                 // The thread's end would kill what still runs; those processes belong to owners that drop them.
             })?;
-        Ok(Self { requests })
+        Ok(Self { requests, doors })
     }
 
     /// Starts a process. Dropping the future leaves none behind.
     pub(crate) async fn start(&self, launch: Launch) -> io::Result<Process> {
         let (answer, started) = oneshot::channel();
+        let room = launch.room.clone();
         self.requests
             .try_send(Request { launch, answer })
             .map_err(|_| io::Error::other("too many processes are being started"))?;
         let child = started
             .await
             .map_err(|_| io::Error::other("the thread that starts processes is gone"))??;
-        Process::watch_child(child)
+        Process::watch_child(child, room.as_deref(), self.doors.as_ref())
     }
 }
 
@@ -150,23 +154,32 @@ pub(crate) struct Process {
     kill: Signal,
     exit: ExitWatch,
     cgroup: Option<Arc<Cgroup>>,
+    /// On its own network, for whoever serves it.
+    runtime_api: Option<OwnedFd>,
     /// A folder that nobody needs once it has ended.
     rubbish: Arc<OnceLock<PathBuf>>,
 }
 
 impl Process {
-    fn watch_child(mut child: Unwatched) -> io::Result<Self> {
+    fn watch_child(mut child: Unwatched, room: Option<&Room>, doors: Option<&Doors>) -> io::Result<Self> {
         let pid = child.spawned.program.unwrap_or(child.spawned.pid);
         let pidfd = child.spawned.pidfd.try_clone()?;
         let kill = child.spawned.kill;
         let ended = sandbox::watch(pidfd.try_clone()?)?;
+        let own = Listeners::of(&mut child.spawned, room)?;
         let cgroup = child.cgroup.clone();
         let member = cgroup.as_ref().map(Cgroup::admit).transpose()?;
         let (tell, exit) = watch::channel(None);
         let rubbish = Arc::new(OnceLock::new());
         let to_discard = Arc::clone(&rubbish);
+        let mut serving = JoinSet::new();
+        if let (Some(door), Some(doors), Some(room)) = (own.door, doors, room) {
+            let (function, visitors) = (room.function.clone(), doors.visitors.clone());
+            serving.spawn(network::serve_door(door, function, visitors));
+        }
         tokio::spawn(async move {
             let _ = ended.readable().await;
+            drop(serving);
             let exit = child.reap().unwrap_or(Exit::Unknown);
             let exit = explain(exit, member.as_ref());
             drop((child, member));
@@ -179,6 +192,7 @@ impl Process {
             kill,
             exit,
             cgroup,
+            runtime_api: own.runtime_api,
             rubbish,
         })
     }
@@ -211,6 +225,7 @@ impl Process {
             kill: Signal::KILL,
             exit,
             cgroup: None,
+            runtime_api: None,
             rubbish,
         })
     }
@@ -222,6 +237,11 @@ impl Process {
 
     pub(crate) fn pid(&self) -> Option<Pid> {
         self.pid
+    }
+
+    /// The listener for its Runtime API, where it has a network of its own. Given once.
+    pub(crate) fn take_runtime_api(&mut self) -> Option<OwnedFd> {
+        self.runtime_api.take()
     }
 
     /// Names a folder to remove once the process has ended. Where it has ended by now, the folder goes
@@ -259,6 +279,31 @@ impl Drop for Process {
         if self.exit.borrow().is_none() {
             self.kill();
         }
+    }
+}
+
+/// What a process has passed out of its own network.
+struct Listeners {
+    door: Option<OwnedFd>,
+    runtime_api: Option<OwnedFd>,
+}
+
+impl Listeners {
+    fn of(spawned: &mut Spawned, room: Option<&Room>) -> io::Result<Self> {
+        let mut passed = spawned.listeners.drain(..);
+        let ports = room.and_then(|room| room.network);
+        let mut next = |port: Option<u16>| {
+            let wanted = port.map(|_| {
+                passed
+                    .next()
+                    .ok_or_else(|| io::Error::other("it passed no listener"))
+            });
+            wanted.transpose()
+        };
+        Ok(Self {
+            door: next(ports.and_then(|ports| ports.door))?,
+            runtime_api: next(ports.and_then(|ports| ports.runtime_api))?,
+        })
     }
 }
 

@@ -13,18 +13,19 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use async_trait::async_trait;
 use squall_access::Issued;
 use squall_runtime::{Instance, InstanceId, NotOffered, Runtime, StartError};
-use squall_types::{MIB, Revision, RevisionId, RuntimeName};
+use squall_types::{MIB, PrepareError, Revision, RevisionId, RuntimeName};
 
 use crate::config::{ProcessConfig, SetupError, WallsWanted};
 use crate::frame::{Channel, LogPipe, NearEnd};
 use crate::interpreter::Interpreters;
 use crate::managed::Managed;
+use crate::network::Rule;
 use crate::node::{Kind, Pool};
 use crate::process::{Launch, Process, Starter};
 use crate::provided::{Provided, Stillborn};
 use crate::python::forks::{Forks, Plan};
 use crate::runtime_api::RuntimeApi;
-use crate::sandbox::{self, RUNTIME, Room, TASK, TMP, Wall, Walls};
+use crate::sandbox::{self, OwnNetwork, RUNTIME, Room, TASK, TMP, Wall, Walls};
 use crate::working_copy::Folders;
 use crate::{environment, python};
 
@@ -86,7 +87,7 @@ impl ProcessRuntime {
         fs::create_dir_all(&config.dir)?;
         // Functions see this path in their environment, from another working directory.
         config.dir = fs::canonicalize(&config.dir)?;
-        let starter = Arc::new(Starter::new()?);
+        let starter = Arc::new(Starter::new(config.doors.clone())?);
         let stage = config.dir.join("root");
         fs::create_dir(&stage)?;
         let walls = Arc::new(sandbox::build(config.walls, &stage)?);
@@ -103,23 +104,33 @@ impl ProcessRuntime {
     }
 
     /// `runtime` is where the managed runtime's source is.
-    async fn prepare(&self, revision: &Revision, runtime: Option<&Path>) -> Result<Prepared, String> {
+    async fn prepare_instance(
+        &self,
+        revision: &Revision,
+        runtime: Option<&Path>,
+    ) -> Result<Prepared, String> {
         let shared = self.shared(revision);
         let within = self.walls.has(Wall::Namespaces);
+        let network = self.network(revision, runtime)?;
         let copied = shared.folders.task(&revision.code.dir, within).await;
         let copy = copied.map_err(|error| format!("copying its code failed: {error}"))?;
         let id = InstanceId::random();
         let (task, room, tmp) = if within {
             let room = shared
                 .room
-                .get_or_init(|| Arc::new(self.room(revision, copy, runtime)));
+                .get_or_init(|| Arc::new(self.room(revision, copy, runtime, network)));
             (PathBuf::from(TASK), Some(Arc::clone(room)), None)
         } else {
             let made = shared.folders.instance_tmp(id).await;
             let tmp = made.map_err(|error| format!("making its private folder failed: {error}"))?;
             (copy.to_owned(), None, Some(tmp))
         };
-        let common = environment::of_revision(&self.config, revision, &task);
+        let door = network.and_then(|network| network.door);
+        let endpoint = match network {
+            None => self.config.endpoint.clone(),
+            Some(_) => door.map(|port| format!("http://127.0.0.1:{port}")),
+        };
+        let common = environment::of_revision(&self.config, revision, &task, endpoint.as_deref());
         let sessions = self.config.sessions.as_ref();
         let credentials = sessions
             .map(|sessions| sessions.issue(&revision.name))
@@ -139,7 +150,22 @@ impl ProcessRuntime {
         })
     }
 
-    fn room(&self, revision: &Revision, task: &Path, runtime: Option<&Path>) -> Room {
+    /// The network of a revision's own, where it is not to have the host's.
+    fn network(&self, revision: &Revision, runtime: Option<&Path>) -> Result<Option<OwnNetwork>, String> {
+        let rule = Rule::of(revision)?;
+        if rule == Rule::None && !self.walls.has(Wall::Network) {
+            return Err("it is to have no network, and this server cannot build that wall".to_owned());
+        }
+        Ok(rule.network(self.config.doors.as_ref(), runtime.is_none()))
+    }
+
+    fn room(
+        &self,
+        revision: &Revision,
+        task: &Path,
+        runtime: Option<&Path>,
+        network: Option<OwnNetwork>,
+    ) -> Room {
         // A folder that holds the server's own data is not shown because an interpreter happens to be in it.
         let is_safe =
             |folder: &PathBuf| folder.components().count() > 2 && !self.config.dir.starts_with(folder);
@@ -155,13 +181,15 @@ impl ProcessRuntime {
             hidden: self.config.hidden.clone(),
             tmp_bytes_max: u64::from(revision.ephemeral_storage_mib) * MIB,
             uid: self.walls.uid(&revision.name.to_string()),
+            function: revision.name.clone(),
+            network,
         }
     }
 
     async fn create_python(&self, revision: &Revision, minor: u32) -> Result<Box<dyn Instance>, String> {
         let interpreter = self.interpreters.python(minor);
         let interpreter = interpreter.ok_or_else(|| not_installed(revision))?;
-        let prepared = self.prepare(revision, Some(&self.python_dir)).await?;
+        let prepared = self.prepare_instance(revision, Some(&self.python_dir)).await?;
         let within = prepared.room.as_ref();
         let plan = Plan {
             starter: &self.starter,
@@ -183,7 +211,9 @@ impl ProcessRuntime {
     async fn create_node(&self, revision: &Revision, major: u32) -> Result<Box<dyn Instance>, String> {
         let interpreter = self.interpreters.node(major);
         let interpreter = interpreter.ok_or_else(|| not_installed(revision))?.to_owned();
-        let prepared = self.prepare(revision, Some(self.node_pool.dir())).await?;
+        let prepared = self
+            .prepare_instance(revision, Some(self.node_pool.dir()))
+            .await?;
         let kind = Kind {
             interpreter,
             memory_mib: revision.memory_mib,
@@ -202,13 +232,20 @@ impl ProcessRuntime {
     }
 
     async fn create_provided(&self, revision: &Revision) -> Result<Box<dyn Instance>, String> {
-        let api = RuntimeApi::bind().await;
-        let api = api.map_err(|error| format!("listening for its Runtime API failed: {error}"))?;
-        let mut prepared = self.prepare(revision, None).await?;
+        let mut prepared = self.prepare_instance(revision, None).await?;
+        let own = prepared.room.as_ref().and_then(|room| room.network?.runtime_api);
+        let unheard = |error: io::Error| format!("listening for its Runtime API failed: {error}");
+        let bound = match own {
+            Some(_) => None,
+            None => Some(RuntimeApi::bind().await.map_err(unheard)?),
+        };
         let (log, far) = LogPipe::new().map_err(|error| error.to_string())?;
         let cgroup = self.walls.cgroup(python::allowance(revision)).await;
         let cgroup = cgroup.map_err(|error| format!("no control group could be made for it: {error}"))?;
-        let address = api.addr().to_string();
+        let address = match (&bound, own) {
+            (Some(api), _) => api.addr().to_string(),
+            (None, port) => format!("127.0.0.1:{}", port.unwrap_or_default()),
+        };
         prepared
             .environment
             .insert("AWS_LAMBDA_RUNTIME_API".to_owned(), address);
@@ -226,7 +263,10 @@ impl ProcessRuntime {
         };
         let id = prepared.id;
         match self.starter.start(launch).await {
-            Ok(process) => {
+            Ok(mut process) => {
+                let passed = process.take_runtime_api().map(RuntimeApi::on);
+                let passed = passed.transpose().map_err(unheard)?;
+                let api = bound.or(passed).ok_or("it has no Runtime API")?;
                 if let Some(tmp) = prepared.tmp {
                     process.discard_at_end(tmp);
                 }
@@ -303,6 +343,10 @@ impl Runtime for ProcessRuntime {
             asked: runtime.clone(),
             offered: offered.join(", "),
         })
+    }
+
+    async fn prepare(&self, revision: &Arc<Revision>) -> Result<(), PrepareError> {
+        Rule::of(revision).map(drop).map_err(PrepareError::Code)
     }
 
     async fn create(&self, revision: &Arc<Revision>) -> Result<Box<dyn Instance>, StartError> {

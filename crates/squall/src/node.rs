@@ -15,14 +15,15 @@ use squall_gateway::sigv4::Signer;
 use squall_gateway::{Access, Engines, Gateway, GatewayConfig};
 use squall_host::StateHosts;
 use squall_registry::{Limits, Registry};
-use squall_runtime_process::{ProcessConfig, ProcessRuntime};
+use squall_runtime_process::{Doors, ProcessConfig, ProcessRuntime};
 use squall_runtime_wasm::{Compiler, WasmConfig, WasmRuntime};
 use squall_state::State;
 use squall_store::logs::{LogConfig, LogStore};
 use squall_store::{Embedded, EmbeddedConfig, Store};
-use squall_types::{DeliverByService, Home, MIB};
+use squall_types::{DeliverByService, Home, MIB, Visitor};
 use squall_workflow::dag::{self, Dags};
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -36,6 +37,8 @@ use crate::signals;
 use crate::state::{self, RunState};
 use crate::up::UpArgs;
 
+/// Connections of functions without a network that the gateway has not taken up; further ones wait at their doors.
+const VISITORS_WAITING_MAX: usize = 64;
 /// How often logs are cut to their limits, and code that nobody uses any more is removed.
 const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(60);
 
@@ -64,7 +67,8 @@ pub(crate) async fn run(args: UpArgs) -> anyhow::Result<()> {
     })?;
     let address = listener.local_addr()?;
 
-    let runtimes = open_runtimes(&args, &home, &data_dir, (address, &access.sessions))?;
+    let (open_doors, visitors) = mpsc::channel(VISITORS_WAITING_MAX);
+    let runtimes = open_runtimes(&args, &home, &data_dir, (address, &access.sessions), open_doors)?;
     let registry = open_registry(&args, home.clone(), &data_dir, store.clone(), &runtimes).await?;
     let state = state::open(&args, store.clone()).await?;
     let engines = (&registry, &runtimes, &state);
@@ -80,7 +84,8 @@ pub(crate) async fn run(args: UpArgs) -> anyhow::Result<()> {
         &dispatcher,
         &logs,
         engines,
-    );
+    )
+    .with_visitors(visitors);
 
     let background = CancellationToken::new();
     let mut working = work_in_background(&dispatcher, &dags, &state, &logs, &registry, &background);
@@ -174,10 +179,15 @@ fn open_runtimes(
     home: &Home,
     data_dir: &Path,
     (address, sessions): (SocketAddr, &Sessions),
+    visitors: mpsc::Sender<Visitor>,
 ) -> anyhow::Result<Runtimes> {
     let processes = ProcessRuntime::new(ProcessConfig {
         home: home.clone(),
         endpoint: Some(endpoint::url(address)),
+        doors: Some(Doors {
+            port: address.port(),
+            visitors,
+        }),
         sessions: Some(sessions.clone()),
         walls: args.walls.into(),
         shared: shared_folders(&args.share)?,

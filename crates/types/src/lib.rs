@@ -14,6 +14,7 @@ mod name;
 mod once;
 mod session;
 mod stream;
+mod visitor;
 
 pub use arn::Home;
 pub use deliver::{Deliver, DeliverByService, DeliverError, Delivery};
@@ -27,6 +28,7 @@ pub use name::{AliasName, FunctionName, FunctionRef, NameError, Qualifier};
 pub use once::{First, IdempotencyKey, InvokeOnce, NoIdempotencyKey, OnceError};
 pub use session::{Encoding, NoEncoding, SessionSeed};
 pub use stream::{Begun, Body, BodyError, Ended, Streamed};
+pub use visitor::Visitor;
 
 /// Bytes in one mebibyte; Lambda counts memory and storage in these and writes "MB".
 pub const MIB: u64 = 1024 * 1024;

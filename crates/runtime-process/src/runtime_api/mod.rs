@@ -15,6 +15,7 @@ mod tests;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,7 +53,18 @@ impl RuntimeApi {
     /// # Errors
     /// No port or no descriptor is left.
     pub async fn bind() -> io::Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        Self::serve(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?)
+    }
+
+    /// Serves a listener of the function's own network, which does not block.
+    ///
+    /// # Errors
+    /// It is none.
+    pub fn on(listener: OwnedFd) -> io::Result<Self> {
+        Self::serve(TcpListener::from_std(listener.into())?)
+    }
+
+    fn serve(listener: TcpListener) -> io::Result<Self> {
         let addr = listener.local_addr()?;
         let machine = Arc::new(Machine::default());
         let mut server = JoinSet::new();

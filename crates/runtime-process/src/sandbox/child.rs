@@ -29,10 +29,11 @@ pub(super) enum Step {
     Directory,
     Program,
     Init,
+    Network,
 }
 
 impl Step {
-    pub(super) const ALL: [Self; 11] = [
+    pub(super) const ALL: [Self; 12] = [
         Self::Session,
         Self::Cgroups,
         Self::Namespaces,
@@ -44,6 +45,7 @@ impl Step {
         Self::Directory,
         Self::Program,
         Self::Init,
+        Self::Network,
     ];
 }
 

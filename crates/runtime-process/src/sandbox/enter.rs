@@ -4,12 +4,14 @@
 
 use std::ffi::{CStr, CString};
 use std::io;
+use std::os::fd::RawFd;
 use std::ptr;
 
 use libc::{c_int, c_ulong};
 
 use super::child::{Failure, Step as Stage, check};
 use super::mounts::{Plan, Room, Step};
+use super::network::{self, Own};
 use super::{UID_INSIDE, Walls};
 
 /// What a function's machine is called.
@@ -25,10 +27,13 @@ pub(super) struct Inside {
     maps: Option<(CString, CString)>,
     /// Whom to become where there is no namespace of users.
     pub(super) uid: Option<u32>,
+    /// `None` is the host's.
+    network: Option<Own>,
 }
 
 impl Inside {
-    pub(super) fn new(room: &Room, walls: &Walls) -> io::Result<Self> {
+    /// `out` takes the listeners of a network of its own.
+    pub(super) fn new(room: &Room, walls: &Walls, out: Option<RawFd>) -> io::Result<Self> {
         let (uid, gid) = (
             rustix::process::geteuid().as_raw(),
             rustix::process::getegid().as_raw(),
@@ -40,6 +45,13 @@ impl Inside {
                 .then(|| Ok::<_, io::Error>((map(uid)?, map(gid)?)))
                 .transpose()?,
             uid: walls.as_root.then_some(room.uid),
+            network: room.network.zip(out).map(|(network, out)| Own {
+                ports: [network.door, network.runtime_api]
+                    .into_iter()
+                    .flatten()
+                    .collect(),
+                out,
+            }),
         })
     }
 
@@ -50,7 +62,13 @@ impl Inside {
         } else {
             0
         };
-        let all = libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS | user;
+        let network = if self.network.is_some() {
+            libc::CLONE_NEWNET
+        } else {
+            0
+        };
+        let all = libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
+        let all = all | user | network;
         u64::from(all.cast_unsigned())
     }
 
@@ -84,6 +102,9 @@ pub(super) fn enter(inside: &Inside) -> Result<(), Failure> {
         )?;
     }
     make_root(&inside.plan)?;
+    if let Some(own) = &inside.network {
+        network::enter(own)?;
+    }
     // SAFETY: a number.
     unsafe { libc::umask(0o022) };
     Ok(())

@@ -2,7 +2,7 @@
 //!
 //! `process` calls [`spawn`] for everything that it starts. This module has the crate's only `unsafe` code.
 //! Reading order: `spawn` (the server's side), `child` (the new process's side, up to its program),
-//! `mounts` (what a function sees) and `enter` (how that comes to be),
+//! `mounts` (what a function sees), `enter` (how that comes to be) and `network` (a network of its own),
 //! `init/main.rs` (the first process, which ends what the program leaves behind), `seccomp` and `syscalls`.
 
 #![expect(
@@ -13,6 +13,7 @@
 mod child;
 mod enter;
 mod mounts;
+mod network;
 mod probe;
 mod seccomp;
 mod spawn;
@@ -30,7 +31,7 @@ use tokio::io::unix::AsyncFd;
 
 use crate::cgroup::{Allowance, Cgroup, Cgroups};
 
-pub(crate) use mounts::{RUNTIME, Room, TASK, TMP};
+pub(crate) use mounts::{OwnNetwork, RUNTIME, Room, TASK, TMP};
 pub(crate) use probe::build;
 pub(crate) use spawn::{SpawnError, Spawned, spawn};
 
@@ -58,6 +59,8 @@ const UID_INSIDE: u32 = 1000;
 pub(crate) enum Wall {
     /// Processes, files, shared memory and names of its own, seen by a user who is nobody else; see [`Room`].
     Namespaces,
+    /// A network of its own, for functions that are to have none; see [`OwnNetwork`].
+    Network,
     /// Bounds of memory, processes and processor time; see `cgroup`.
     Cgroups,
     /// No capabilities, and no way to gain privileges.
@@ -67,7 +70,13 @@ pub(crate) enum Wall {
 }
 
 impl Wall {
-    pub(crate) const ALL: [Self; 4] = [Self::Cgroups, Self::Namespaces, Self::Privileges, Self::Seccomp];
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Cgroups,
+        Self::Namespaces,
+        Self::Network,
+        Self::Privileges,
+        Self::Seccomp,
+    ];
 }
 
 impl fmt::Display for Wall {
@@ -75,6 +84,7 @@ impl fmt::Display for Wall {
         f.write_str(match self {
             Self::Cgroups => "cgroups",
             Self::Namespaces => "namespaces",
+            Self::Network => "network",
             Self::Privileges => "privileges",
             Self::Seccomp => "seccomp",
         })

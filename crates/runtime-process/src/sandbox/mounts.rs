@@ -9,6 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use libc::{MS_NODEV, MS_NOEXEC, MS_NOSUID, c_ulong};
+use squall_types::FunctionName;
 
 /// The function's code.
 pub(crate) const TASK: &str = "/var/task";
@@ -78,6 +79,19 @@ pub(crate) struct Room {
     pub(crate) tmp_bytes_max: u64,
     /// Who owns what the function makes.
     pub(crate) uid: u32,
+    /// Whose it is.
+    pub(crate) function: FunctionName,
+    /// `None` is the host's.
+    pub(crate) network: Option<OwnNetwork>,
+}
+
+/// A network with nothing but a loopback, and the ports on it that the server serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct OwnNetwork {
+    /// The platform's API.
+    pub(crate) door: Option<u16>,
+    /// The Runtime API, for code that brings its own client.
+    pub(crate) runtime_api: Option<u16>,
 }
 
 /// One thing to do in the new mount namespace. Paths are below the new root, which is the current folder.

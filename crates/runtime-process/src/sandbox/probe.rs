@@ -9,7 +9,7 @@ use std::path::Path;
 
 use rustix::process::{WaitId, WaitIdOptions};
 
-use super::{Limits, Program, Room, SpawnError, Spawned, Wall, Walls, spawn};
+use super::{Limits, OwnNetwork, Program, Room, SpawnError, Spawned, Wall, Walls, spawn};
 use crate::WallsWanted;
 use crate::cgroup::Cgroups;
 
@@ -34,8 +34,19 @@ pub(crate) fn build(wanted: WallsWanted, stage: &Path) -> io::Result<Walls> {
         Err(error) => leave_out(&mut walls, wanted, Wall::Cgroups, error)?,
     }
     loop {
-        match probe(&walls) {
-            Ok(()) => return Ok(walls),
+        match probe(&walls, None) {
+            Ok(()) if !walls.has(Wall::Network) => return Ok(walls),
+            // Last: the kernel does not say which of the namespaces it refuses.
+            Ok(()) => match probe(
+                &walls,
+                Some(OwnNetwork {
+                    door: Some(1),
+                    runtime_api: None,
+                }),
+            ) {
+                Ok(()) => return Ok(walls),
+                Err(error) => leave_out(&mut walls, wanted, Wall::Network, io::Error::other(error))?,
+            },
             // A root of a container may not make namespaces, but perhaps one of users.
             Err(SpawnError::Wall(Wall::Namespaces, _)) if walls.as_root => walls.as_root = false,
             Err(SpawnError::Wall(wall, error)) if walls.has(wall) => {
@@ -51,12 +62,14 @@ fn leave_out(walls: &mut Walls, wanted: WallsWanted, wall: Wall, error: io::Erro
     if wanted == WallsWanted::Full {
         return Err(io::Error::other(SpawnError::Wall(wall, error)));
     }
-    walls.built.retain(|&built| built != wall);
+    // A network of its own is built as the other namespaces are.
+    let falls = |built: Wall| built == wall || (wall, built) == (Wall::Namespaces, Wall::Network);
+    walls.built.retain(|&built| !falls(built));
     walls.missing.push((wall, error.to_string()));
     Ok(())
 }
 
-fn probe(walls: &Walls) -> Result<(), SpawnError> {
+fn probe(walls: &Walls, network: Option<OwnNetwork>) -> Result<(), SpawnError> {
     let room = Room {
         task: walls.stage.clone(),
         runtime: None,
@@ -66,6 +79,8 @@ fn probe(walls: &Walls) -> Result<(), SpawnError> {
         hidden: Vec::new(),
         tmp_bytes_max: 1 << 20,
         uid: walls.uid(""),
+        function: "probe".parse().map_err(io::Error::other)?,
+        network,
     };
     let program = Program {
         path: None,

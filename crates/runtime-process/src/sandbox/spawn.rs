@@ -12,13 +12,14 @@ use std::time::Duration;
 use libc::c_char;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{MemfdFlags, SealFlags};
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::pipe::PipeFlags;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 
 use super::child::{self, Prepared, Step};
 use super::enter::Inside;
 use super::mounts::c_bytes as c_string;
-use super::{Program, Wall, Walls, seccomp};
+use super::{Program, Wall, Walls, network, seccomp};
 use crate::cgroup::Cgroup;
 
 /// The static executable that `build.rs` made.
@@ -43,6 +44,8 @@ pub(crate) struct Spawned {
     pub(crate) program: Option<Pid>,
     /// What ends the first process, and all with it.
     pub(crate) kill: Signal,
+    /// On its own network, in the order of [`super::OwnNetwork`]'s ports.
+    pub(crate) listeners: Vec<OwnedFd>,
 }
 
 /// No process.
@@ -71,6 +74,13 @@ impl SpawnError {
 /// Starts a program. It runs when this returns.
 pub(crate) fn spawn(program: &Program<'_>, walls: &Walls) -> Result<Spawned, SpawnError> {
     let strings = Strings::of(program)?;
+    let has_own_network = program.room.is_some_and(|room| room.network.is_some());
+    // A function that is to have no network never gets the host's.
+    if has_own_network && !(walls.has(Wall::Network) && walls.has(Wall::Namespaces)) {
+        let missing = io::Error::other("it is not among the walls of this server");
+        return Err(SpawnError::Wall(Wall::Network, missing));
+    }
+    let (listeners, out) = has_own_network.then(socket_pair).transpose()?.unzip();
     let (failed, failure) = pipe(PipeFlags::CLOEXEC)?;
     let (status, status_far) = pipe(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
     let null = File::options().read(true).write(true).open("/dev/null")?;
@@ -82,10 +92,11 @@ pub(crate) fn spawn(program: &Program<'_>, walls: &Walls) -> Result<Spawned, Spa
         socket: program.socket.map(above).transpose()?,
         status: above(status_far.as_fd())?,
         failure: above(failure.as_fd())?,
+        out: out.as_ref().map(above).transpose()?,
         init: above(init()?.as_fd())?,
         doors: program.cgroup.map_or_else(|| Ok(Vec::new()), Cgroup::doors)?,
     };
-    drop((null, status_far, failure));
+    drop((null, status_far, failure, out));
     let prepared = prepare(program, walls, &strings, &held)?;
     let (pid, pidfd) = make(&prepared).map_err(|error| match prepared.inside {
         Some(_) => SpawnError::Wall(Wall::Namespaces, error),
@@ -97,6 +108,7 @@ pub(crate) fn spawn(program: &Program<'_>, walls: &Walls) -> Result<Spawned, Spa
         pidfd,
         status,
         program: None,
+        listeners: Vec::new(),
         // The end of a pid namespace's first process is the end of all in it.
         kill: if prepared.inside.is_some() {
             Signal::KILL
@@ -107,6 +119,7 @@ pub(crate) fn spawn(program: &Program<'_>, walls: &Walls) -> Result<Spawned, Spa
     match read_failure(failed, &prepared)? {
         None => Ok(Spawned {
             program: only_child(pid),
+            listeners: listeners.map_or_else(|| Ok(Vec::new()), |socket| network::receive(&socket))?,
             ..spawned
         }),
         Some(error) => {
@@ -152,6 +165,7 @@ struct Held {
     socket: Option<OwnedFd>,
     status: OwnedFd,
     failure: OwnedFd,
+    out: Option<OwnedFd>,
     init: OwnedFd,
     doors: Vec<File>,
 }
@@ -163,7 +177,8 @@ fn prepare(program: &Program<'_>, walls: &Walls, strings: &Strings, held: &Held)
     };
     let limits = program.limits;
     let room = program.room.filter(|_| walls.has(Wall::Namespaces));
-    let inside = room.map(|room| Inside::new(room, walls)).transpose()?;
+    let inside = room.map(|room| Inside::new(room, walls, held.out.as_ref().map(AsRawFd::as_raw_fd)));
+    let inside = inside.transpose()?;
     Ok(Prepared {
         program: strings.program.clone(),
         dir: strings.dir.clone(),
@@ -241,6 +256,7 @@ fn read_failure(failed: OwnedFd, prepared: &Prepared) -> io::Result<Option<Spawn
         Some(Step::Program) => SpawnError::Program(error),
         Some(Step::Capabilities) => SpawnError::Wall(Wall::Privileges, error),
         Some(Step::Cgroups) => SpawnError::Wall(Wall::Cgroups, error),
+        Some(Step::Network) => SpawnError::Wall(Wall::Network, error),
         Some(Step::Seccomp) => SpawnError::Wall(Wall::Seccomp, error),
         Some(Step::Namespaces) => {
             let inside = prepared.inside.as_ref();
@@ -279,6 +295,16 @@ fn init() -> io::Result<&'static OwnedFd> {
 
 fn pipe(flags: PipeFlags) -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(rustix::pipe::pipe_with(flags)?)
+}
+
+fn socket_pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    let kind = SocketType::SEQPACKET;
+    Ok(rustix::net::socketpair(
+        AddressFamily::UNIX,
+        kind,
+        SocketFlags::CLOEXEC,
+        None,
+    )?)
 }
 
 fn above(descriptor: impl AsFd) -> io::Result<OwnedFd> {

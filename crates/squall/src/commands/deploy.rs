@@ -28,6 +28,9 @@ const ROLE: &str = "arn:aws:iam::000000000000:role/squall";
 /// What stands for it.
 const AUTO: &str = "auto";
 
+/// The variable that carries the rule of its network.
+const NETWORK: &str = "SQUALL_NETWORK";
+
 /// Shown below `squall deploy --help`.
 pub(crate) const EXAMPLES: &str = "\
 What PATH can be, and what is taken from it where no flag says otherwise:
@@ -72,6 +75,10 @@ pub(crate) struct DeployArgs {
     /// A variable of its environment; when any is given, they replace all that are deployed.
     #[arg(long, value_name = "K=V", value_parser = parse_variable)]
     env: Vec<(String, String)>,
+    /// What it may reach: `none` is the platform's API alone, `host` is what this server's host reaches
+    /// [default: what is deployed, else host].
+    #[arg(long, value_enum, value_name = "RULE")]
+    network: Option<Network>,
     /// Its role, by name or ARN: what it may do, as `squall roles` says [default: what is deployed, else auto: the role
     /// `squall`, which is always there].
     #[arg(long, value_name = "ROLE")]
@@ -84,6 +91,22 @@ pub(crate) struct DeployArgs {
     output: Output,
     #[command(flatten)]
     server: ServerArgs,
+}
+
+/// The network of a native function.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Network {
+    None,
+    Host,
+}
+
+impl Network {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Host => "host",
+        }
+    }
 }
 
 fn parse_variable(text: &str) -> Result<(String, String), String> {
@@ -227,18 +250,36 @@ fn changes(args: &DeployArgs, plan: &Plan, deployed: &FunctionConfiguration) -> 
     if let Some(role) = role.filter(|role| deployed.role.as_ref() != Some(role)) {
         fields.insert("Role".to_owned(), json!(role));
     }
-    let variables: BTreeMap<&str, &str> = args.env.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
-    let same = deployed.environment.as_ref().is_some_and(|environment| {
-        environment
-            .variables
-            .iter()
-            .map(|(k, v)| (k.as_str(), v.as_str()))
-            .eq(variables.iter().map(|(k, v)| (*k, *v)))
-    });
-    if !variables.is_empty() && !same {
+    let there = deployed.environment.as_ref().map(|there| there.variables.clone());
+    if let Some(variables) = variables(args, there.as_ref()).filter(|wanted| there.as_ref() != Some(wanted)) {
         fields.insert("Environment".to_owned(), json!({"Variables": variables}));
     }
     fields
+}
+
+/// The variables that are asked for; `None` leaves those that are there. A function does not lose the rule of its
+/// network because other variables are given.
+fn variables(
+    args: &DeployArgs,
+    there: Option<&BTreeMap<String, String>>,
+) -> Option<BTreeMap<String, String>> {
+    let mut wanted = match (args.env.is_empty(), args.network) {
+        (true, None) => return None,
+        (true, Some(_)) => there.cloned().unwrap_or_default(),
+        (false, _) => args.env.iter().cloned().collect(),
+    };
+    let kept = there.and_then(|there| there.get(NETWORK).cloned());
+    match args.network {
+        Some(network) => {
+            wanted.insert(NETWORK.to_owned(), network.as_str().to_owned());
+        }
+        None => {
+            if let Some(kept) = kept {
+                wanted.entry(NETWORK.to_owned()).or_insert(kept);
+            }
+        }
+    }
+    Some(wanted)
 }
 
 /// The server reads the name at the end of the ARN.

@@ -57,6 +57,25 @@ fn only_what_differs_is_sent() {
 }
 
 #[test]
+fn the_rule_of_the_network_is_a_variable_that_others_do_not_replace() {
+    let mut deployed = FunctionConfiguration {
+        runtime: Some("python3.11".to_owned()),
+        handler: Some("app.handler".to_owned()),
+        ..FunctionConfiguration::default()
+    };
+    let variables = |variables: Value| json!({"Environment": {"Variables": variables}});
+    let none = variables(json!({"SQUALL_NETWORK": "none"}));
+    check(&["--network", "none"], &deployed, none);
+    let there = json!({"Variables": {"A": "1", "SQUALL_NETWORK": "none"}});
+    deployed.environment = serde_json::from_value(there).expect("Lambda's JSON");
+    check(&["--network", "none"], &deployed, json!({}));
+    let kept = variables(json!({"A": "2", "SQUALL_NETWORK": "none"}));
+    check(&["--env", "A=2"], &deployed, kept);
+    let opened = variables(json!({"A": "1", "SQUALL_NETWORK": "host"}));
+    check(&["--network", "host"], &deployed, opened);
+}
+
+#[test]
 fn a_variable_needs_a_name() {
     assert!(Cli::try_parse_from(["deploy", ".", "--env", "=1"]).is_err());
     assert!(Cli::try_parse_from(["deploy", ".", "--env", "A"]).is_err());
