@@ -55,6 +55,8 @@ class Server:
             # The folder in which tests meet their functions, which run as other users.
             self.data_dir.parent.chmod(0o777)
             self.args += ["--share", self.data_dir.parent]
+        # What is run, with what stands before it.
+        self.program = [binary()]
         # A free port, unless a test wants the same one again.
         self.listen = "127.0.0.1:0"
         self.extra_env = dict(env or {})
@@ -70,7 +72,7 @@ class Server:
         self.starts += 1
         # A killed server leaves its endpoint behind; waiting must see the new one.
         (self.data_dir / "endpoint").unlink(missing_ok=True)
-        command = [binary(), "up", "--listen", self.listen, "--data-dir", self.data_dir, *self.args]
+        command = [*self.program, "up", "--listen", self.listen, "--data-dir", self.data_dir, *self.args]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self._clean_env() | self.extra_env
