@@ -30,6 +30,7 @@ import queue_rate  # noqa: E402
 import retwis  # noqa: E402
 import schedules  # noqa: E402
 import state  # noqa: E402
+import walls  # noqa: E402
 import warm  # noqa: E402
 import wasm  # noqa: E402
 import wasm_many  # noqa: E402
@@ -40,8 +41,9 @@ from squall_server import Server, binary  # noqa: E402
 QUESTIONS = {"warm": warm, "cold": cold, "idle": idle, "wasm": wasm, "wasm-start": wasm_start,
              "wasm-stop": wasm_stop, "wasm-many": wasm_many,
              "composition": composition, "state": state, "locality": locality, "gossip": gossip, "retwis": retwis,
-             "accept": accept, "queue": queue_rate, "schedules": schedules, "logs": logs}
-OWN_SERVERS = {"idle", "wasm-many", "retwis", "accept", "queue", "schedules", "logs"}
+             "accept": accept, "queue": queue_rate, "schedules": schedules, "logs": logs,
+             "walls": walls}
+OWN_SERVERS = {"idle", "wasm-many", "retwis", "accept", "queue", "schedules", "logs", "walls"}
 
 
 def main():
