@@ -166,8 +166,9 @@ def test_a_failure_is_explained(server, client, counted):
     assert (failed.returncode, failed.stdout) == (1, "")
     assert "RetriesExhausted" in failed.stderr and "no such order" in failed.stderr
     told = lambda: server.squall("explain", request_id).stdout
-    story = wait_until("the destination was told", lambda: (text := told()) and "handed over" in text and text, 60)
     order = ["failed: RetriesExhausted", "accepted", "ValueError: no such order", f"handed over to {keeper_arn}"]
+    # The destination is told, and the log kept, beside the answer.
+    story = wait_until("all of it is told", lambda: (text := told()) and all(part in text for part in order) and text, 60)
     places = [story.index(text) for text in order]
     assert places == sorted(places) and arn in story, story
     assert runs() == 1
