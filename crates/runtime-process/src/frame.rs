@@ -6,25 +6,18 @@
 //! once an answer is there, it takes all that was written before it.
 
 use std::collections::VecDeque;
-use std::io::{self, IoSlice, IoSliceMut};
-use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::net::UnixStream as StdStream;
+use std::io::{self, IoSlice};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
-use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
-    SendFlags,
-};
+use bytes::{Buf, Bytes, BytesMut};
 use rustix::pipe::PipeFlags;
 use squall_runtime::{Exit, ExitWatch, Fault, Host, LogCapture};
-use tokio::io::Interest;
-use tokio::net::UnixStream;
 use tokio::net::unix::pipe;
 
 use crate::host_call::{self, Answer, Calls};
 use crate::process::ended;
+use crate::socket::Socket;
 
 pub(crate) const INIT: u8 = 1;
 pub(crate) const INVOKE: u8 = 2;
@@ -37,6 +30,10 @@ pub(crate) const HOST_CALL: u8 = 133;
 
 const HEAD_BYTES: usize = 9;
 const READ_BYTES: usize = 16 * 1024;
+/// Frames up to this are copied out of the buffer.
+const COPIED_BYTES_MAX: usize = 4 * 1024;
+/// Of a frame whose length is known already.
+const LARGE_READ_BYTES: usize = 64 * 1024;
 const LOG_BYTES: usize = 16 * 1024;
 /// Room for a frame's head and header beside the largest body.
 const HEADER_BYTES_MAX: usize = 64 * 1024;
@@ -119,7 +116,7 @@ impl LogPipe {
 /// The supervisor's end.
 #[derive(Debug)]
 pub(crate) struct Channel {
-    socket: UnixStream,
+    socket: Socket,
     pub(crate) log: LogPipe,
     exit: ExitWatch,
     received: BytesMut,
@@ -134,24 +131,19 @@ pub(crate) struct Channel {
 /// The two halves before a process is there to watch.
 #[derive(Debug)]
 pub(crate) struct NearEnd {
-    socket: UnixStream,
+    socket: Socket,
     log: LogPipe,
 }
 
 /// A socket pair and a log pipe.
 pub(crate) fn ends() -> io::Result<(NearEnd, FarEnd)> {
-    let (near, far) = StdStream::pair()?;
-    near.set_nonblocking(true)?;
+    let (socket, far) = Socket::pair()?;
     let (log, log_write) = LogPipe::new()?;
-    let near = NearEnd {
-        socket: UnixStream::from_std(near)?,
-        log,
-    };
     let far = FarEnd {
-        socket: far.into(),
+        socket: far,
         log: log_write,
     };
-    Ok((near, far))
+    Ok((NearEnd { socket, log }, far))
 }
 
 impl Channel {
@@ -205,10 +197,7 @@ impl Channel {
         while rest.has_remaining() {
             let mut slices = [IoSlice::new(&[]); 3];
             let count = rest.chunks_vectored(&mut slices);
-            let sent = self.socket.try_io(Interest::WRITABLE, || {
-                send_with(&self.socket, &slices[..count], &files)
-            });
-            match sent {
+            match self.socket.write(&slices[..count], &files) {
                 Ok(written) => {
                     files.clear();
                     rest.advance(written);
@@ -216,8 +205,8 @@ impl Channel {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     let may_read = self.received.len() <= CALL_BYTES_MAX;
                     tokio::select! {
-                        _ = self.socket.writable() => {}
-                        _ = self.socket.readable(), if may_read => { let _ = self.read(); }
+                        room = self.socket.writable() => room.map_err(no_room)?,
+                        () = self.socket.readable(), if may_read => { let _ = self.read(); }
                         () = self.log.pump(log) => {}
                         exit = ended(&mut self.exit) => return Err(self.gone(exit, log)),
                     }
@@ -241,11 +230,11 @@ impl Channel {
         while rest.has_remaining() {
             let mut slices = [IoSlice::new(&[]); 3];
             let count = rest.chunks_vectored(&mut slices);
-            match self.socket.try_write_vectored(&slices[..count]) {
+            match self.socket.write(&slices[..count], &[]) {
                 Ok(written) => rest.advance(written),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     tokio::select! {
-                        _ = self.socket.writable() => {}
+                        room = self.socket.writable() => room.map_err(no_room)?,
                         () = self.log.pump(log) => {}
                         exit = ended(&mut self.exit) => return Err(self.gone(exit, log)),
                     }
@@ -274,7 +263,7 @@ impl Channel {
             }
             tokio::select! {
                 biased;
-                _ = self.socket.readable() => {}
+                () = self.socket.readable() => {}
                 answer = calls.next() => self.reply(&answer, log).await?,
                 () = self.log.pump(log) => {}
                 exit = ended(&mut self.exit) => exited = Some(exit),
@@ -286,16 +275,14 @@ impl Channel {
     /// frame is read with care.
     fn read(&mut self) -> io::Result<usize> {
         if self.missing > 0 {
-            let count = self
-                .socket
-                .try_read_buf(&mut (&mut self.received).limit(self.missing))?;
-            self.missing -= count;
-            return Ok(count);
+            let old = self.received.len();
+            self.received.resize(old + self.missing.min(LARGE_READ_BYTES), 0);
+            let count = self.socket.read(&mut self.received[old..]);
+            self.received.truncate(old + *count.as_ref().unwrap_or(&0));
+            self.missing -= count.as_ref().unwrap_or(&0);
+            return count;
         }
-        let (piece, files) = (&mut self.piece, &mut self.files);
-        let count = self
-            .socket
-            .try_io(Interest::READABLE, || receive_with(&self.socket, piece, files))?;
+        let count = self.socket.read_with(&mut self.piece, &mut self.files)?;
         self.received.extend_from_slice(&self.piece[..count]);
         Ok(count)
     }
@@ -303,7 +290,7 @@ impl Channel {
     /// The process has ended, so what it sent is in the socket already: its last frame, or none.
     fn last_frame(&mut self, exit: Exit, log: &mut LogCapture) -> Result<Frame, Fault> {
         let mut piece = [0; 4096];
-        while let Ok(count @ 1..) = rustix::io::read(&self.socket, &mut piece) {
+        while let Ok(count @ 1..) = self.socket.read_rest(&mut piece) {
             self.received.extend_from_slice(&piece[..count]);
             if let Some(frame) = self.parse()? {
                 return Ok(frame);
@@ -336,10 +323,10 @@ impl Channel {
         Fault::Exited(exit)
     }
 
-    /// Takes a whole frame out of what was received. The body stays where it was read to.
+    /// Takes a whole frame out of what was received. A large one stays where it was read to; a small one is copied, so
+    /// that an answer of some bytes, kept for long, keeps no buffer, and the buffer is used again.
     fn parse(&mut self) -> Result<Option<Frame>, Fault> {
         if self.received.len() < HEAD_BYTES {
-            self.received.reserve(READ_BYTES);
             return Ok(None);
         }
         let mut head = &self.received[..HEAD_BYTES];
@@ -372,7 +359,13 @@ impl Channel {
             return Ok(None);
         }
         self.missing = 0;
-        let mut frame = self.received.split_to(whole).freeze();
+        let mut frame = if whole > COPIED_BYTES_MAX {
+            self.received.split_to(whole).freeze()
+        } else {
+            let copy = Bytes::copy_from_slice(&self.received[..whole]);
+            self.received.advance(whole);
+            copy
+        };
         frame.advance(HEAD_BYTES);
         let header = frame.split_to(header_bytes);
         Ok(Some(Frame {
@@ -386,35 +379,8 @@ impl Channel {
 /// How long a process may live on after its socket was closed.
 const CLOSED_WAIT_MAX: std::time::Duration = std::time::Duration::from_secs(1);
 
-fn send_with(socket: &UnixStream, slices: &[IoSlice<'_>], files: &[BorrowedFd<'_>]) -> io::Result<usize> {
-    if files.is_empty() {
-        return Ok(rustix::io::writev(socket, slices)?);
-    }
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(host_call::KEYS_MAX))];
-    let mut ancillary = SendAncillaryBuffer::new(&mut space);
-    if !ancillary.push(SendAncillaryMessage::ScmRights(files)) {
-        return Err(io::Error::other("more files than a frame carries"));
-    }
-    Ok(rustix::net::sendmsg(
-        socket,
-        slices,
-        &mut ancillary,
-        SendFlags::NOSIGNAL,
-    )?)
-}
-
-fn receive_with(socket: &UnixStream, piece: &mut [u8], files: &mut VecDeque<OwnedFd>) -> io::Result<usize> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
-    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-    let mut slices = [IoSliceMut::new(piece)];
-    let flags = RecvFlags::CMSG_CLOEXEC;
-    let received = rustix::net::recvmsg(socket.as_fd(), &mut slices, &mut ancillary, flags)?;
-    for part in ancillary.drain() {
-        if let RecvAncillaryMessage::ScmRights(descriptors) = part {
-            files.extend(descriptors);
-        }
-    }
-    Ok(received.bytes)
+fn no_room(error: io::Error) -> Fault {
+    Fault::Protocol(format!("could not wait until it reads: {error}"))
 }
 
 fn head(

@@ -2,7 +2,7 @@
 //!
 //! The node makes one [`ProcessRuntime`] and hands it to the dispatcher as a `Runtime`.
 //! Read `runtime` first: it decides how an instance of a revision is made. Then `managed` (an instance that speaks
-//! frames), `frame` (the frames), `process` (what runs), `sandbox` (what is around it), `zygote` (what forks it).
+//! frames), `frame` (the frames), `socket` (their way), `process` (what runs), `sandbox` (what is around it), `zygote` (what forks it).
 
 mod cgroup;
 mod config;
@@ -19,6 +19,7 @@ mod python;
 mod runtime;
 pub mod runtime_api;
 mod sandbox;
+mod socket;
 mod working_copy;
 mod zygote;
 

@@ -11,6 +11,8 @@ JSON, BYTES, PICKLE, NDARRAY = range(4)
 NAMES = ("json", "bytes", "pickle", "ndarray")
 
 _HEADER_ALIGN = 64
+# Of integers this far from 0 or nearer the digits are JSON.
+_SMALL = 1 << 63
 _SCALARS = frozenset((str, int, float, bool, type(None)))
 _dumps = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
 # Without the search of `json.loads` for the encoding: ours is UTF-8.
@@ -35,6 +37,8 @@ def encode(value):
     kind = type(value)
     if kind is bytes:
         return BYTES, value
+    if kind is int and -_SMALL < value < _SMALL:
+        return JSON, b"%d" % value
     if kind in (bytearray, memoryview):
         return BYTES, bytes(value)
     numpy = sys.modules.get("numpy")

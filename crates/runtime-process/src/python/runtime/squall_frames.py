@@ -7,6 +7,7 @@ the process. Any thread may ask while an event is handled; whoever waits first r
 
 import collections
 import os
+import select
 import socket
 import struct
 import threading
@@ -20,6 +21,9 @@ _READ_BYTES = 65536
 # Room for the files of one frame.
 _FILES_BYTES = socket.CMSG_SPACE(64 * 4)
 _INT_BYTES = 4
+# Plain numbers: `|` of the enum's members shows in the time of a warm call.
+_WAITING = int(socket.MSG_CMSG_CLOEXEC)
+_LOOKING = _WAITING | int(socket.MSG_DONTWAIT)
 # Waits for what is no answer: the next event.
 _EVENT = -1
 # A read of what is in memory is answered sooner than a process has gone to sleep and woken: it looks so often before
@@ -37,6 +41,8 @@ class Channel:
 
     def __init__(self, sock):
         self._socket = sock
+        self._readable = select.poll()
+        self._readable.register(sock, select.POLLIN)
         self._rest = b""
         self._files = collections.deque()
         self._sending = threading.Lock()
@@ -177,7 +183,7 @@ class Channel:
             return
         for _ in range(_LOOKS_MAX):
             try:
-                self._rest = self._read(socket.MSG_DONTWAIT)
+                self._rest = self._read(_LOOKING)
                 return
             except BlockingIOError:
                 pass
@@ -230,8 +236,11 @@ class Channel:
             have += count
         return bytes(buffer)
 
-    def _read(self, flags=0):
-        data, ancillary, _, _ = self._socket.recvmsg(_READ_BYTES, _FILES_BYTES, socket.MSG_CMSG_CLOEXEC | flags)
+    def _read(self, flags=_WAITING):
+        if flags == _WAITING:
+            # A read that sleeps by itself is woken once more, for nothing, when the other end takes what was sent.
+            self._readable.poll()
+        data, ancillary, _, _ = self._socket.recvmsg(_READ_BYTES, _FILES_BYTES, flags)
         if not data:
             # The supervisor let go: nobody waits for exit handlers either.
             os._exit(0)
