@@ -3,6 +3,7 @@
 //! [`Store`] is one trait with several implementations: [`Embedded`] on disk, [`Memory`] for tests,
 //! and later a cluster. All of them pass [`contract`]'s one suite.
 //! [`once::Once`] makes writes that are repeated happen once.
+//! [`Seal`] keeps what is secret from whoever reads the disk.
 //! [`logs::LogStore`] keeps what functions write, on any store, with limits.
 
 mod batch;
@@ -12,6 +13,7 @@ mod error;
 pub mod logs;
 mod memory;
 pub mod once;
+mod seal;
 
 pub use batch::{
     BATCH_BYTES_MAX, BATCH_OPS_MAX, Batch, Committed, Durability, Entry, Expect, KEY_BYTES_MAX, Op, Scan,
@@ -20,6 +22,7 @@ pub use batch::{
 pub use embedded::{Embedded, EmbeddedConfig};
 pub use error::StoreError;
 pub use memory::Memory;
+pub use seal::{Seal, SealError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
