@@ -4,10 +4,13 @@
 //! there may be many and they never change.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use squall_store::Space;
+use squall_store::{Seal, Space};
 use squall_types::{AliasName, FunctionName, RevisionId};
 
 use crate::{Alias, EventInvokeConfig, FunctionConfig, FunctionPolicy, FunctionUrl, RegistryError};
@@ -17,7 +20,10 @@ pub(crate) const FUNCTIONS: Space = Space("functions");
 /// Published versions, by name, a NUL, and the number in big-endian.
 pub(crate) const VERSIONS: Space = Space("function-versions");
 
-const FORMAT: u32 = 1;
+/// A record sealed under its key, in base64: it holds the environments, where functions have their passwords.
+const SEALED: u32 = 2;
+/// A record as it is; read, and sealed when it is written again.
+const PLAIN: u32 = 1;
 
 /// One version: its configuration, and what instances of it are made from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -53,36 +59,54 @@ pub(crate) struct FunctionRecord {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Versioned<T> {
+struct Sealed {
     format: u32,
-    record: T,
+    sealed: String,
 }
 
-/// A record as it is stored.
-pub(crate) fn encode<T: Serialize>(record: &T) -> Result<Vec<u8>, RegistryError> {
-    serde_json::to_vec(&Versioned {
-        format: FORMAT,
-        record,
-    })
-    .map_err(|error| RegistryError::Platform(format!("could not write a record: {error}")))
+/// A record as it is stored under `key`.
+pub(crate) fn encode<T: Serialize>(seal: &Seal, key: &[u8], record: &T) -> Result<Vec<u8>, RegistryError> {
+    let failed = |error: &dyn Display| RegistryError::Platform(format!("could not write a record: {error}"));
+    let content = serde_json::to_vec(record).map_err(|error| failed(&error))?;
+    let sealed = seal.seal(key, &content).map_err(|error| failed(&error))?;
+    let written = Sealed {
+        format: SEALED,
+        sealed: STANDARD.encode(sealed),
+    };
+    serde_json::to_vec(&written).map_err(|error| failed(&error))
 }
 
 /// A record as it was stored; refuses formats of later versions by name.
-pub(crate) fn decode<T: DeserializeOwned>(key: &[u8], bytes: &[u8]) -> Result<T, RegistryError> {
+pub(crate) fn decode<T: DeserializeOwned>(seal: &Seal, key: &[u8], bytes: &[u8]) -> Result<T, RegistryError> {
     #[derive(Deserialize)]
     struct FormatOnly {
         format: u32,
     }
-    let key = String::from_utf8_lossy(key).replace('\0', ":");
-    let damaged = |error| RegistryError::Platform(format!("the record of `{key}` is damaged: {error}"));
-    let FormatOnly { format } = serde_json::from_slice(bytes).map_err(damaged)?;
-    if format != FORMAT {
-        return Err(RegistryError::Platform(format!(
-            "the record of `{key}` has format {format}; this version reads {FORMAT}"
-        )));
+    #[derive(Deserialize)]
+    struct Plain<T> {
+        record: T,
     }
-    let versioned: Versioned<T> = serde_json::from_slice(bytes).map_err(damaged)?;
-    Ok(versioned.record)
+    let name = String::from_utf8_lossy(key).replace('\0', ":");
+    let damaged =
+        |error: &dyn Display| RegistryError::Platform(format!("the record of `{name}` is damaged: {error}"));
+    let FormatOnly { format } = serde_json::from_slice(bytes).map_err(|error| damaged(&error))?;
+    match format {
+        PLAIN => {
+            let plain: Plain<T> = serde_json::from_slice(bytes).map_err(|error| damaged(&error))?;
+            Ok(plain.record)
+        }
+        SEALED => {
+            let written: Sealed = serde_json::from_slice(bytes).map_err(|error| damaged(&error))?;
+            let sealed = STANDARD.decode(written.sealed).map_err(|error| damaged(&error))?;
+            let content = seal.unseal(key, &sealed).map_err(|error| {
+                RegistryError::Platform(format!("the record of `{name}` cannot be read: {error}"))
+            })?;
+            serde_json::from_slice(&content).map_err(|error| damaged(&error))
+        }
+        _ => Err(RegistryError::Platform(format!(
+            "the record of `{name}` has format {format}; this version reads {PLAIN} and {SEALED}"
+        ))),
+    }
 }
 
 /// The key of a function's record.

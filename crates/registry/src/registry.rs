@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
-use squall_store::{Batch, Expect, Scan, Store};
+use squall_store::{Batch, Expect, Scan, Seal, Store};
 use squall_types::{
     FunctionName, FunctionRef, Home, InvokeError, PrepareError, Qualifier, Revision, RevisionId, RuntimeName,
     Version,
@@ -41,6 +41,8 @@ pub struct Config {
     pub dir: PathBuf,
     /// Sizes and counts.
     pub limits: Limits,
+    /// What seals the functions' records, and with them their environments.
+    pub seal: Seal,
 }
 
 /// Lambda's limits, each settable.
@@ -136,7 +138,7 @@ impl Registry {
             home: config.home.clone(),
             packages: packages.clone(),
         };
-        let functions = load(&*store, &builder).await?;
+        let functions = load(&*store, &config.seal, &builder).await?;
         packages.remove_unused(functions.used_packages()).await?;
         let registry = Self {
             inner: Arc::new(Inner {
@@ -355,18 +357,16 @@ impl Registry {
         let expect = before.map_or(Expect::Absent, |held| Expect::Revision(held.stored));
         let mut batch = Batch::durable().expect(FUNCTIONS, key.clone(), expect).put(
             FUNCTIONS,
-            key,
-            record::encode(&edit.record)?,
+            key.clone(),
+            record::encode(&self.inner.config.seal, &key, &edit.record)?,
         );
         let mut versions = BTreeMap::new();
         for (number, version) in edit.versions {
             let kept = before.and_then(|held| held.versions.get(&number));
             if kept.is_none_or(|(kept, _)| *kept != version) {
-                batch = batch.put(
-                    VERSIONS,
-                    record::version_key(&name, number),
-                    record::encode(&version)?,
-                );
+                let key = record::version_key(&name, number);
+                let written = record::encode(&self.inner.config.seal, &key, &version)?;
+                batch = batch.put(VERSIONS, key, written);
             }
             let runnable = match kept {
                 Some((_, runnable)) if runnable.revision.id == version.revision => runnable.clone(),
@@ -439,10 +439,10 @@ fn not_ready(held: &Held) -> InvokeError {
     }
 }
 
-async fn load(store: &dyn Store, builder: &Builder) -> Result<Functions> {
+async fn load(store: &dyn Store, seal: &Seal, builder: &Builder) -> Result<Functions> {
     let mut versions: BTreeMap<FunctionName, BTreeMap<u64, (VersionRecord, Runnable)>> = BTreeMap::new();
     for (key, entry) in store.scan(Scan::prefix(VERSIONS, "")).await? {
-        let record: VersionRecord = record::decode(&key, &entry.value)?;
+        let record: VersionRecord = record::decode(seal, &key, &entry.value)?;
         let Version::Published(number) = record.config.version else {
             return Err(RegistryError::Platform(
                 "a version's record is of `$LATEST`".to_owned(),
@@ -456,7 +456,7 @@ async fn load(store: &dyn Store, builder: &Builder) -> Result<Functions> {
     }
     let mut functions = Functions::default();
     for (key, entry) in store.scan(Scan::prefix(FUNCTIONS, "")).await? {
-        let record: FunctionRecord = record::decode(&key, &entry.value)?;
+        let record: FunctionRecord = record::decode(seal, &key, &entry.value)?;
         let own = versions.remove(&record.latest.config.name).unwrap_or_default();
         functions.put(builder.held(record, entry.revision, own, None));
     }

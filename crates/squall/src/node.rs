@@ -19,7 +19,7 @@ use squall_runtime_process::{Doors, ProcessConfig, ProcessRuntime};
 use squall_runtime_wasm::{Compiler, WasmConfig, WasmRuntime};
 use squall_state::State;
 use squall_store::logs::{LogConfig, LogStore};
-use squall_store::{Embedded, EmbeddedConfig, Store};
+use squall_store::{Embedded, EmbeddedConfig, Seal, Store};
 use squall_types::{DeliverByService, Home, MIB, Visitor};
 use squall_workflow::dag::{self, Dags};
 use tokio::net::TcpListener;
@@ -219,6 +219,7 @@ async fn open_registry(
     store: Arc<dyn Store>,
     runtimes: &Runtimes,
 ) -> anyhow::Result<Registry> {
+    let seal_key = args.seal_key.clone().unwrap_or_else(|| data_dir.join("seal.key"));
     let config = squall_registry::Config {
         home,
         dir: data_dir.join("functions"),
@@ -226,6 +227,7 @@ async fn open_registry(
             account_concurrency: args.account_concurrency,
             ..Limits::default()
         },
+        seal: Seal::open(&seal_key)?,
     };
     Ok(Registry::open(store, config, runtimes.check(), runtimes.prepare()).await?)
 }

@@ -28,6 +28,11 @@ pub(crate) struct UpArgs {
     )]
     pub(crate) data_dir: PathBuf,
 
+    /// File with the key that seals functions' configurations in the store; made if it is not there
+    /// [default: DATA_DIR/seal.key]
+    #[arg(long, env = "SQUALL_SEAL_KEY", value_name = "FILE")]
+    pub(crate) seal_key: Option<PathBuf>,
+
     /// Stop an instance that has been idle for this long.
     #[arg(long, env = "SQUALL_IDLE_TIMEOUT", default_value = "10m", value_name = "DURATION", value_parser = parse_duration)]
     pub(crate) idle_timeout: Duration,

@@ -9,12 +9,13 @@ use squall_registry::{
     Change, CodeSource, Config, CreateAlias, CreateFunction, FunctionUrlSettings, LastUpdateStatus, Limits,
     Prepare, PublishVersion, Registry, RegistryError, State, UpdateCode, UpdateConfiguration,
 };
-use squall_store::{Memory, Store};
+use squall_store::{Memory, Seal, Store};
 use squall_types::{FunctionRef, Home, InvokeError, PrepareError, Revision, RuntimeName, Version};
 
 mod event_invokes;
 mod policies;
 mod preparations;
+mod records;
 mod refusals;
 
 struct World {
@@ -48,6 +49,7 @@ impl World {
             home: Home::default(),
             dir: self.dir.path().to_owned(),
             limits: Limits::default(),
+            seal: Seal::open(&self.dir.path().join("seal.key")).expect("a key"),
         };
         let check = |runtime: &RuntimeName| match runtime {
             RuntimeName::Python { .. } | RuntimeName::Provided(_) => Ok(()),
@@ -463,32 +465,6 @@ async fn reserved_concurrency_leaves_something_for_the_others() {
         .put_concurrency(&target("g").name, 0)
         .await
         .expect("stopping a function is always possible");
-}
-
-#[tokio::test]
-async fn records_of_format_1_are_still_read_and_later_ones_refused() {
-    use squall_store::{Batch, Space};
-    let world = World::new();
-    let fixture = include_str!("fixtures/function-format-1.json");
-    let put = |text: String| {
-        world
-            .store
-            .commit(Batch::durable().put(Space("functions"), "kept", text))
-    };
-    put(fixture.to_owned()).await.expect("written");
-    let kept = world.open().await.function(&target("kept")).expect("there");
-    assert_eq!(
-        (kept.config.memory_mib, kept.reserved_concurrency),
-        (256, Some(7))
-    );
-    put(fixture.replace("\"format\":1", "\"format\":2"))
-        .await
-        .expect("written");
-    let refused = world.try_open().await.err().expect("refused").to_string();
-    assert!(
-        refused.contains("`kept` has format 2; this version reads 1"),
-        "{refused}"
-    );
 }
 
 #[tokio::test]
