@@ -9,16 +9,17 @@ use std::sync::Arc;
 use http::{Extensions, Response, StatusCode};
 use squall_types::{FunctionName, Visitor};
 use tokio::net::TcpStream;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::error::ApiError;
 use crate::gateway::Gateway;
+use crate::places::Places;
 use crate::reply::Body;
 use crate::serve::serve_connection;
 
-/// Connections by all doors at once; further ones wait.
+/// Connections by all doors at once; for further ones, idle ones give up their places.
 const VISITORS_MAX: usize = 1024;
 
 /// Which function's door a request came by; among the extensions of its head.
@@ -46,9 +47,9 @@ pub(crate) async fn serve(
     stop: CancellationToken,
 ) {
     let connections = TaskTracker::new();
-    let places = Arc::new(Semaphore::new(VISITORS_MAX));
+    let places = Places::new(VISITORS_MAX);
     loop {
-        let place = places.clone().acquire_owned().await;
+        let place = places.take().await;
         let visitor = tokio::select! {
             visitor = visitors.recv() => visitor,
             () = stop.cancelled() => break,
@@ -67,11 +68,11 @@ pub(crate) async fn serve(
                 // Whoever comes by a door is on the loopback of its own network.
                 Ok(stream) => {
                     let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-                    serve_connection(gateway, stream, peer, stop, Some(Door(function))).await;
+                    serve_connection(gateway, stream, peer, stop, place, Some(Door(function))).await;
                 }
                 Err(error) => tracing::debug!(%function, %error, "a connection by a door was gone at once"),
             }
-            drop((place, at_door));
+            drop(at_door);
         });
     }
     connections.close();

@@ -19,6 +19,7 @@ mod logs;
 mod native;
 mod operation;
 mod page;
+mod places;
 mod reply;
 mod scheduler;
 mod serve;

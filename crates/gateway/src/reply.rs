@@ -1,8 +1,12 @@
 //! Answers: their body type, and the headers that all of them carry.
 
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full};
+use hyper::body::{Frame, SizeHint};
 use serde::Serialize;
 use squall_types::RequestId;
 
@@ -23,6 +27,36 @@ pub(crate) fn plain(status: StatusCode, bytes: impl Into<Bytes>) -> Response<Bod
     let mut response = Response::new(full(bytes));
     *response.status_mut() = status;
     response
+}
+
+/// A response that holds something until its body was taken, or is not wanted any more.
+pub(crate) fn holding<T: Send + Unpin + 'static>(response: Response<Body>, held: T) -> Response<Body> {
+    response.map(|body| Holding { body, _held: held }.boxed_unsync())
+}
+
+struct Holding<T> {
+    body: Body,
+    _held: T,
+}
+
+impl<T: Unpin> hyper::body::Body for Holding<T> {
+    type Data = Bytes;
+    type Error = <Body as hyper::body::Body>::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }
 
 /// A JSON answer.

@@ -5,24 +5,27 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Request;
+use http::{Request, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::door::{self, Door};
 use crate::gateway::Gateway;
+use crate::places::{Place, Places};
+use crate::reply;
 
 /// A client that has not sent its whole head by then is not waited for.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// The largest head that is read, and the most headers in it.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 const HEADERS_MAX: usize = 128;
+/// A connection that gives up its place may finish sending for so long.
+const GIVE_UP_TIMEOUT: Duration = Duration::from_secs(1);
 /// After an accept failed (out of descriptors, say), others get a chance to end.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -49,10 +52,10 @@ impl Gateway {
         if let Some(visitors) = visitors {
             connections.spawn(door::serve(gateway.clone(), visitors, stop.clone()));
         }
-        let places = Arc::new(Semaphore::new(gateway.config.connections_max));
+        let places = Places::new(gateway.config.connections_max);
         loop {
             let place = tokio::select! {
-                place = places.clone().acquire_owned() => place.expect("nobody closes the semaphore"),
+                place = places.take() => place,
                 () = stop.cancelled() => break,
             };
             let accepted = tokio::select! {
@@ -63,8 +66,7 @@ impl Gateway {
                 Ok((stream, peer)) => {
                     let (gateway, stop) = (gateway.clone(), stop.clone());
                     connections.spawn(async move {
-                        serve_connection(gateway, stream, peer, stop, None).await;
-                        drop(place);
+                        serve_connection(gateway, stream, peer, stop, place, None).await;
                     });
                 }
                 Err(error) if is_passing(&error) => {
@@ -98,18 +100,27 @@ pub(crate) async fn serve_connection(
     stream: TcpStream,
     peer: SocketAddr,
     stop: CancellationToken,
+    place: Place,
     door: Option<Door>,
 ) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%peer, %error, "the connection was gone at once");
         return;
     }
-    let service = service_fn(move |mut request: Request<Incoming>| {
-        let gateway = gateway.clone();
+    let service = service_fn(|mut request: Request<Incoming>| {
+        let (gateway, busy) = (gateway.clone(), place.begin());
         if let Some(door) = &door {
             request.extensions_mut().insert(door.clone());
         }
-        async move { Ok::<_, Infallible>(gateway.answer(request, peer).await) }
+        async move {
+            let Some(busy) = busy else {
+                return Ok::<_, Infallible>(reply::plain(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "too many connections",
+                ));
+            };
+            Ok(reply::holding(gateway.answer(request, peer).await, busy))
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -123,6 +134,10 @@ pub(crate) async fn serve_connection(
         () = stop.cancelled() => {
             connection.as_mut().graceful_shutdown();
             connection.await
+        }
+        () = place.given_up() => {
+            connection.as_mut().graceful_shutdown();
+            tokio::time::timeout(GIVE_UP_TIMEOUT, connection).await.unwrap_or(Ok(()))
         }
     };
     if let Err(error) = ended {
