@@ -193,6 +193,8 @@ def test_no_example_is_forgotten():
               # In test_dag_examples.
               "pipeline", "gossip", "retwis",
               # In test_queue_cli and test_event_examples.
-              "queue-python", "schedule-python", "state-change-python", "cloudevent-python"}
+              "queue-python", "schedule-python", "state-change-python", "cloudevent-python",
+              # In test_logs_api.
+              "log-search-python"}
     there = {path.name for path in EXAMPLES.iterdir() if path.is_dir()}
     assert there <= tested
