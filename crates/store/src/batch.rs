@@ -7,7 +7,7 @@ use bytes::Bytes;
 use crate::StoreError;
 
 /// The most bytes of a key, and of what an append's key becomes.
-pub const KEY_BYTES_MAX: usize = 1024;
+pub const KEY_BYTES_MAX: usize = 1280;
 /// The most bytes of a value.
 pub const VALUE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// The most bytes of a batch's keys and values.
@@ -55,7 +55,7 @@ pub enum Op {
     Put {
         /// Where.
         space: Space,
-        /// The key, 1 to 1,024 bytes.
+        /// The key, 1 to [`KEY_BYTES_MAX`] bytes.
         key: Bytes,
         /// The value.
         value: Bytes,
