@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use http::Extensions;
 use http::request::Parts;
 use hyper::body::Incoming;
 use squall_access::{Caller, Principal, name_of};
@@ -53,7 +54,8 @@ pub(crate) async fn authenticate(
         .verify(head, &body)
         .inspect_err(|error| log_refusal(error, head))?;
     // Revoked while its body was read, a key is as unknown as if it had never been.
-    let caller = caller(gateway, &access_key_id, head).ok_or(SignatureError::UnknownKey)?;
+    let caller =
+        caller(gateway, &access_key_id, token(head), &head.extensions).ok_or(SignatureError::UnknownKey)?;
     Ok(Authentic {
         access_key_id,
         caller,
@@ -62,16 +64,49 @@ pub(crate) async fn authenticate(
     })
 }
 
+impl Authentic {
+    /// Of a request whose signature was verified, and whose body is not for [`Authentic::authorize`] to give out: S3's
+    /// bodies stream. `token` is the session token that came with it.
+    pub(crate) fn of_stream(
+        gateway: &Gateway,
+        access_key_id: &str,
+        token: Option<String>,
+        extensions: &Extensions,
+    ) -> Option<Self> {
+        Some(Self {
+            access_key_id: access_key_id.to_owned(),
+            caller: caller(gateway, access_key_id, token, extensions)?,
+            peer: extensions.get::<Peer>().map(|peer| peer.0),
+            body: Bytes::new(),
+        })
+    }
+
+    /// The caller alone, to be asked about further things after the body was given out.
+    pub(crate) fn without_body(&self) -> Self {
+        Self {
+            access_key_id: self.access_key_id.clone(),
+            caller: self.caller.clone(),
+            peer: self.peer,
+            body: Bytes::new(),
+        }
+    }
+}
+
 /// Who holds a key. Those of instances and of roles come with the token that was given with them.
-fn caller(gateway: &Gateway, access_key_id: &str, head: &Parts) -> Option<Caller> {
+fn caller(
+    gateway: &Gateway,
+    access_key_id: &str,
+    token: Option<String>,
+    extensions: &Extensions,
+) -> Option<Caller> {
     if let Some((_, caller)) = gateway.access.keys.signing(access_key_id) {
-        return Door::admits(&head.extensions, None).then_some(caller);
+        return Door::admits(extensions, None).then_some(caller);
     }
     if let Some(assumed) = gateway.access.roles.assumed(access_key_id) {
-        return (token(head)? == assumed.token).then_some(assumed.caller);
+        return (token? == assumed.token).then_some(assumed.caller);
     }
     let session = gateway.access.sessions.get(access_key_id)?;
-    if token(head)? != session.token || !Door::admits(&head.extensions, Some(&session.function)) {
+    if token? != session.token || !Door::admits(extensions, Some(&session.function)) {
         return None;
     }
     let function = FunctionRef::unqualified(session.function.clone());

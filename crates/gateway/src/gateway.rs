@@ -10,6 +10,7 @@ use squall_events::bus::Buses;
 use squall_events::mapping::Mappings;
 use squall_events::queue::Queues;
 use squall_events::schedule::Schedules;
+use squall_objects::Objects;
 use squall_registry::Registry;
 use squall_state::State;
 use squall_store::logs::LogStore;
@@ -24,7 +25,7 @@ use crate::door::{self, Door};
 use crate::reply::Body;
 use crate::service::{self, Service};
 use crate::sigv4::{Signer, Verifier};
-use crate::{bus, iam, lambda, logs, native, scheduler, sqs, sts, url};
+use crate::{bus, iam, lambda, logs, native, s3, scheduler, sqs, sts, url};
 
 /// Where the gateway stands.
 #[derive(Debug, Clone)]
@@ -66,6 +67,8 @@ pub struct Engines {
     pub schedules: Schedules,
     /// Event source mappings.
     pub mappings: Mappings,
+    /// Buckets and objects, for S3's API.
+    pub objects: Objects,
     /// Takes what destinations and dead-letter queues are named for.
     pub deliver: DeliverByService,
     /// Keeps accepted events.
@@ -184,6 +187,7 @@ impl Gateway {
                 Service::Logs => logs::serve(self, request).await,
                 Service::Iam => iam::serve(self, request).await,
                 Service::Sts => sts::serve(self, request).await,
+                Service::S3 => s3::serve(self, request, peer).await,
                 // Lambda's front door refuses what is signed for a service that nobody offers.
                 Service::Lambda => lambda::serve(self, request).await,
             }

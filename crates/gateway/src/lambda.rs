@@ -4,6 +4,7 @@
 //! operation's own function.
 
 mod aliases;
+mod code;
 mod event_invoke;
 mod functions;
 mod input;
@@ -29,7 +30,7 @@ use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
 use squall_types::{FunctionName, FunctionRef, RequestId};
 
-use crate::authenticate::authenticate;
+use crate::authenticate::{Authentic, authenticate};
 use crate::authorize::Asked;
 use crate::error::ApiError;
 use crate::gateway::Gateway;
@@ -57,6 +58,8 @@ pub(crate) struct Call<'a> {
     parameters: HashMap<String, String>,
     query: HashMap<String, String>,
     body: Bytes,
+    /// Who calls: for what an operation is about beside its function.
+    caller: Authentic,
     request_id: RequestId,
 }
 
@@ -100,8 +103,10 @@ async fn perform(gateway: &Arc<Gateway>, head: &Parts, body: Incoming, request_i
     tracing::debug!(operation = operation.name(), %request_id, key = %authentic.access_key_id, "called");
     let query = query(head);
     passes::permit(gateway, operation, &authentic)?;
+    let caller = authentic.without_body();
     let body = authentic.authorize(gateway, &asked(gateway, operation, &matched.parameters, &query))?;
     let call = Call {
+        caller,
         gateway,
         head,
         parameters: matched.parameters,

@@ -21,6 +21,7 @@ mod operation;
 mod page;
 mod places;
 mod reply;
+mod s3;
 mod scheduler;
 mod serve;
 mod service;

@@ -4,8 +4,10 @@
 //! claim, since it takes only signatures that are scoped to it.
 
 use http::Request;
-use http::header::AUTHORIZATION;
+use http::header::{AUTHORIZATION, HOST};
 use percent_encoding::percent_decode_str;
+
+use crate::s3;
 
 /// The services that one port answers for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +26,8 @@ pub(crate) enum Service {
     Iam,
     /// Who calls, and credentials of roles.
     Sts,
+    /// Objects.
+    S3,
 }
 
 /// The first that names a service: the signature's scope (of the header or of a presigned query), `X-Amz-Target`, the
@@ -38,6 +42,7 @@ pub(crate) fn of<B>(request: &Request<B>) -> Service {
             Some("logs") => return Service::Logs,
             Some("iam") => return Service::Iam,
             Some("sts") => return Service::Sts,
+            Some("s3") => return Service::S3,
             Some("lambda") => return Service::Lambda,
             _ => {}
         }
@@ -55,6 +60,14 @@ pub(crate) fn of<B>(request: &Request<B>) -> Service {
     }
     if target.starts_with("Logs_20140328.") {
         return Service::Logs;
+    }
+    let host = request.headers().get(HOST).and_then(|host| host.to_str().ok());
+    let is_of_s3 =
+        host.is_some_and(|host| host.contains(".s3.")) || request.uri().query().is_some_and(s3::is_link_v2);
+    // Version 2 of signatures: S3 says what it thinks of them.
+    let authorization = request.headers().get(AUTHORIZATION);
+    if is_of_s3 || authorization.is_some_and(|value| value.as_bytes().starts_with(b"AWS ")) {
+        return Service::S3;
     }
     let path = request.uri().path();
     if path.starts_with("/schedules") || path.starts_with("/schedule-groups") {
@@ -105,6 +118,7 @@ mod tests {
             ("iam", Service::Iam),
             ("sts", Service::Sts),
             ("lambda", Service::Lambda),
+            ("s3", Service::S3),
             ("dynamodb", Service::Lambda),
         ] {
             check("/", &[("authorization", &signed(service))], expected);
@@ -117,6 +131,14 @@ mod tests {
         );
         check("/", &[target], Service::Sqs);
         check("/", &[("x-amz-target", "AWSEvents.PutRule")], Service::Events);
+    }
+
+    #[test]
+    fn the_host_of_a_bucket_names_it() {
+        check("/k", &[("host", "photos.s3.localhost:9400")], Service::S3);
+        check("/k", &[("host", "photos.localhost:9400")], Service::Lambda);
+        check("/b/k?AWSAccessKeyId=K&Signature=S&Expires=1", &[], Service::S3);
+        check("/b/k", &[("authorization", "AWS K:S")], Service::S3);
     }
 
     #[test]

@@ -71,6 +71,11 @@ impl Events {
         self.outbox.connect(deliver);
     }
 
+    /// Where what is to be told is written with what it tells of.
+    pub(crate) fn outbox(&self) -> Outbox {
+        self.outbox.clone()
+    }
+
     /// Takes no new work: nobody waits for messages any more.
     pub(crate) fn drain(&self) {
         self.outbox.drain();

@@ -9,6 +9,7 @@ mod endpoint;
 mod events;
 mod metrics;
 mod node;
+mod objects;
 mod runtimes;
 mod signals;
 mod state;

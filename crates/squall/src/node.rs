@@ -14,6 +14,7 @@ use squall_dispatcher::{Dispatcher, DispatcherConfig};
 use squall_gateway::sigv4::Signer;
 use squall_gateway::{Access, Engines, Gateway, GatewayConfig};
 use squall_host::StateHosts;
+use squall_objects::Objects;
 use squall_registry::{Limits, Registry};
 use squall_runtime_process::{Doors, ProcessConfig, ProcessRuntime};
 use squall_runtime_wasm::{Compiler, WasmConfig, WasmRuntime};
@@ -32,6 +33,7 @@ use crate::credentials::{self, Credentials};
 use crate::endpoint::{self, Endpoint};
 use crate::events::Events;
 use crate::metrics;
+use crate::objects;
 use crate::runtimes::Runtimes;
 use crate::signals;
 use crate::state::{self, RunState};
@@ -75,7 +77,8 @@ pub(crate) async fn run(args: UpArgs) -> anyhow::Result<()> {
     let dispatcher = open_dispatcher(&args, engines, store.clone(), logs.clone()).await?;
     let dags = open_dags(&dispatcher, &state, store.clone()).await?;
     let events = Events::open(store.clone(), home.clone(), Arc::new(dispatcher.clone()), &state).await?;
-    let engines = wire_engines(&dispatcher, &dags, &state, &events);
+    let objects = objects::open(store.clone(), home.clone(), &data_dir, events.outbox()).await?;
+    let engines = wire_engines(&dispatcher, &dags, &state, &events, &objects);
     let gateway = open_gateway(
         (access, &credentials),
         home,
@@ -90,6 +93,7 @@ pub(crate) async fn run(args: UpArgs) -> anyhow::Result<()> {
     let background = CancellationToken::new();
     let mut working = work_in_background(&dispatcher, &dags, &state, &logs, &registry, &background);
     working.spawn(events.clone().run(background.clone()));
+    working.spawn(objects::sweep(objects));
     let mut serving = tokio::spawn(gateway.serve(listener, stop.clone()));
     let announced = Endpoint::announce(&data_dir, address)?;
     greet(address, &args.data_dir, &credentials);
@@ -255,7 +259,13 @@ async fn open_dags(dispatcher: &Dispatcher, state: &State, store: Arc<dyn Store>
 }
 
 /// What the gateway speaks for.
-fn wire_engines(dispatcher: &Dispatcher, dags: &Dags, state: &State, events: &Events) -> Engines {
+fn wire_engines(
+    dispatcher: &Dispatcher,
+    dags: &Dags,
+    state: &State,
+    events: &Events,
+    objects: &Objects,
+) -> Engines {
     Engines {
         dags: Some(dags.clone()),
         state: Some(state.clone()),
@@ -263,6 +273,7 @@ fn wire_engines(dispatcher: &Dispatcher, dags: &Dags, state: &State, events: &Ev
         buses: events.buses.clone(),
         schedules: events.schedules.clone(),
         mappings: events.mappings.clone(),
+        objects: objects.clone(),
         deliver: wire_targets(dispatcher, events),
         events: Some(Arc::new(dispatcher.clone())),
         once: Arc::new(dispatcher.clone()),

@@ -56,7 +56,7 @@ impl Call<'_> {
             snap_start: settings.snap_start.and_then(|snap_start| snap_start.apply_on),
             dead_letter: self.dead_letter(settings.dead_letter_config)?,
             tags: input.tags,
-            code: input.code.source()?,
+            code: self.code(input.code).await?,
             publish: input.publish,
             dry_run: input.dry_run,
         };
@@ -107,7 +107,7 @@ impl Call<'_> {
         let request = UpdateCode {
             name: self.function()?,
             architecture: one_architecture(input.architectures)?,
-            code: input.code.source()?,
+            code: self.code(input.code).await?,
             publish: input.publish,
             dry_run: input.dry_run,
             revision_id: input.revision_id,

@@ -8,7 +8,6 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::Value;
-use squall_registry::CodeSource;
 
 use crate::error::ApiError;
 
@@ -122,39 +121,55 @@ fn says_something(value: &Value) -> bool {
     }
 }
 
-/// Where code comes from: of the ways that Lambda knows, the one that is offered.
+/// Where code comes from, of the ways that Lambda knows.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub(super) struct Code {
     zip_file: Option<String>,
-    s3_bucket: Option<Value>,
-    s3_key: Option<Value>,
+    s3_bucket: Option<String>,
+    s3_key: Option<String>,
+    s3_object_version: Option<String>,
     image_uri: Option<Value>,
 }
 
+/// The way that was taken.
+#[derive(Debug)]
+pub(super) enum Package {
+    /// The request brings it.
+    Sent(Bytes),
+    /// It is an object.
+    Object { bucket: String, key: String },
+}
+
 impl Code {
-    pub(super) fn source(self) -> Result<CodeSource, ApiError> {
+    pub(super) fn package(self) -> Result<Package, ApiError> {
         if self.image_uri.is_some() {
             return Err(ApiError::invalid_parameter(
                 "Container images are not supported; send a ZipFile.",
             ));
         }
-        if self.s3_bucket.is_some() || self.s3_key.is_some() {
-            return Err(ApiError::invalid_parameter(
-                "Code from S3 is not supported yet; send a ZipFile.",
-            ));
+        match (self.zip_file, self.s3_bucket, self.s3_key) {
+            (Some(text), None, None) => {
+                let zip = STANDARD.decode(text.as_bytes()).map_err(|error| {
+                    ApiError::invalid_parameter(format!(
+                        "Could not decode the ZipFile: it is not base64 ({error})."
+                    ))
+                })?;
+                Ok(Package::Sent(Bytes::from(zip)))
+            }
+            (None, Some(bucket), Some(key)) => match self.s3_object_version.as_deref() {
+                None | Some("null") => Ok(Package::Object { bucket, key }),
+                Some(_) => Err(ApiError::invalid_parameter(
+                    "Objects have no versions here: leave S3ObjectVersion out.",
+                )),
+            },
+            (Some(_), ..) => Err(ApiError::invalid_parameter(
+                "Please do not provide other FunctionCode parameters when providing a ZipFile.",
+            )),
+            (None, ..) => Err(ApiError::invalid_parameter(
+                "Please provide a source for function code: a ZipFile, or S3Bucket and S3Key.",
+            )),
         }
-        let Some(text) = self.zip_file else {
-            return Err(ApiError::invalid_parameter(
-                "Please provide a source for function code: a ZipFile.",
-            ));
-        };
-        let zip = STANDARD.decode(text.as_bytes()).map_err(|error| {
-            ApiError::invalid_parameter(format!(
-                "Could not decode the ZipFile: it is not base64 ({error})."
-            ))
-        })?;
-        Ok(CodeSource::Zip(Bytes::from(zip)))
     }
 }
 

@@ -9,8 +9,9 @@ use tracing_subscriber::EnvFilter;
 use crate::node;
 use crate::up::UpArgs;
 
-/// What is logged where `SQUALL_LOG` says nothing: our own changes of state, and the store's troubles.
-const LOG_DEFAULT: &str = "info,fjall=warn,lsm_tree=warn";
+/// What is logged where `SQUALL_LOG` says nothing: our own changes of state, and the store's troubles. To `s3s` every
+/// refusal is an error; what is one is logged by the gateway.
+const LOG_DEFAULT: &str = "info,fjall=warn,lsm_tree=warn,s3s=off";
 
 pub(super) fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
     let filter = std::env::var("SQUALL_LOG").unwrap_or_else(|_| LOG_DEFAULT.to_owned());
