@@ -26,6 +26,7 @@ import idle  # noqa: E402
 import locality  # noqa: E402
 import logs  # noqa: E402
 import measure  # noqa: E402
+import objects  # noqa: E402
 import queue_rate  # noqa: E402
 import retwis  # noqa: E402
 import schedules  # noqa: E402
@@ -42,8 +43,8 @@ QUESTIONS = {"warm": warm, "cold": cold, "idle": idle, "wasm": wasm, "wasm-start
              "wasm-stop": wasm_stop, "wasm-many": wasm_many,
              "composition": composition, "state": state, "locality": locality, "gossip": gossip, "retwis": retwis,
              "accept": accept, "queue": queue_rate, "schedules": schedules, "logs": logs,
-             "walls": walls}
-OWN_SERVERS = {"idle", "wasm-many", "retwis", "accept", "queue", "schedules", "logs", "walls"}
+             "walls": walls, "objects": objects}
+OWN_SERVERS = {"idle", "wasm-many", "retwis", "accept", "queue", "schedules", "logs", "walls", "objects"}
 
 
 def main():
