@@ -103,7 +103,8 @@ fn caller(
         return Door::admits(extensions, None).then_some(caller);
     }
     if let Some(assumed) = gateway.access.roles.assumed(access_key_id) {
-        return (token? == assumed.token).then_some(assumed.caller);
+        let may_come = token? == assumed.token && Door::admits(extensions, None);
+        return may_come.then_some(assumed.caller);
     }
     let session = gateway.access.sessions.get(access_key_id)?;
     if token? != session.token || !Door::admits(extensions, Some(&session.function)) {
