@@ -26,7 +26,9 @@ pub enum ObjectsError {
     #[error("You have attempted to create more buckets than allowed")]
     TooManyBuckets,
     /// A name that no bucket may have.
-    #[error("The specified bucket is not valid.")]
+    #[error(
+        "The specified bucket is not valid: a name has 3 to 63 lower-case letters, digits, hyphens and dots, and begins and ends with a letter or a digit"
+    )]
     BucketName,
     /// A key of more bytes than a key may have.
     #[error("Your key is too long")]

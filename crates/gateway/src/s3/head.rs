@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 
-use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method};
 use percent_encoding::percent_decode_str;
@@ -26,6 +26,7 @@ const EXPIRES_SECS_MAX: u64 = 604_800;
 /// # Errors
 /// S3's refusals.
 pub(super) fn check(request: &Parts, home: &Home) -> S3Result<()> {
+    check_bucket(request)?;
     let is_form = request.headers.get(CONTENT_TYPE).is_some_and(|value| {
         let value = value.as_bytes().to_ascii_lowercase();
         value.starts_with(b"multipart/form-data")
@@ -56,6 +57,19 @@ pub(super) fn check(request: &Parts, home: &Home) -> S3Result<()> {
         ));
     }
     Ok(())
+}
+
+/// `s3s` refuses such names, too, without a word.
+fn check_bucket(request: &Parts) -> S3Result<()> {
+    let host = request.headers.get(HOST).and_then(|host| host.to_str().ok());
+    let path = request.uri.path().trim_start_matches('/');
+    let in_path = path.split('/').next().unwrap_or("");
+    let bucket = host.and_then(bucket_of).unwrap_or(in_path);
+    let bucket = percent_decode_str(bucket).decode_utf8_lossy();
+    match bucket.is_empty() {
+        true => Ok(()),
+        false => squall_objects::check_bucket_name(&bucket).map_err(super::error::of),
+    }
 }
 
 /// Whether a query is a link's whose signature is of version 2.
@@ -224,35 +238,41 @@ mod tests {
                 "AWS4-HMAC-SHA256 Credential=K/20261125/{scope}/aws4_request, SignedHeaders={signed}, Signature=0"
             )
         };
-        refused("/b/k", &[], "AccessDenied");
-        refused("/b/k?Signature=x&AWSAccessKeyId=K", &[], "AccessDenied");
         refused(
-            "/b/k",
+            "/ab/k",
+            &[],
+            "InvalidBucketName The specified bucket is not valid: ",
+        );
+        refused("/..%2f..%2fetc/k", &[], "InvalidBucketName");
+        refused("/bbb/k", &[], "AccessDenied");
+        refused("/bbb/k?Signature=x&AWSAccessKeyId=K", &[], "AccessDenied");
+        refused(
+            "/bbb/k",
             &[("authorization", "AWS K:sig")],
             "Please use AWS4-HMAC-SHA256",
         );
         refused(
-            "/b",
+            "/bbb",
             &[("authorization", &auth("eu-west-1/s3", "host"))],
             "expecting 'us-east-1'",
         );
         refused(
-            "/b",
+            "/bbb",
             &[("authorization", &auth("us-east-1/sts", "host"))],
             "belongs to \"s3\"",
         );
         let copy = ("x-amz-copy-source", "/secret/key");
         refused(
-            "/b/k",
+            "/bbb/k",
             &[("authorization", &auth("us-east-1/s3", "host")), copy],
             "not signed: x-amz-copy-source",
         );
         refused(
-            "/b/k",
+            "/bbb/k",
             &[("authorization", &auth("us-east-1/s3", "x-amz-date"))],
             "not signed: host",
         );
-        let link = "/b/k?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=K%2F20261125%2Fus-east-1%2Fs3%2Faws4_request\
+        let link = "/bbb/k?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=K%2F20261125%2Fus-east-1%2Fs3%2Faws4_request\
                     &X-Amz-SignedHeaders=host&X-Amz-Expires=";
         refused(&format!("{link}60"), &[copy], "not signed: x-amz-copy-source");
         refused(&format!("{link}604801"), &[], "X-Amz-Expires");
@@ -260,7 +280,7 @@ mod tests {
 
     #[test]
     fn headers_that_were_put_into_a_links_query_are_headers_again() {
-        let uri = "/b/k?x-amz-security-token=a%2Fb&X-Amz-Acl=private&X-Amz-Signature=0&Signature=1";
+        let uri = "/bbb/k?x-amz-security-token=a%2Fb&X-Amz-Acl=private&X-Amz-Signature=0&Signature=1";
         let request = http::Request::builder()
             .uri(uri)
             .header("x-amz-acl", "kept")
