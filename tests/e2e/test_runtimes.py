@@ -194,6 +194,8 @@ def test_no_example_is_forgotten():
               "pipeline", "gossip", "retwis",
               # In test_queue_cli and test_event_examples.
               "queue-python", "schedule-python", "state-change-python", "cloudevent-python",
+              # In test_logs_api.
+              "log-search-python",
               # In test_objects_examples.
               "thumbnails", "two-buckets"}
     there = {path.name for path in EXAMPLES.iterdir() if path.is_dir()}
