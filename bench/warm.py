@@ -5,6 +5,7 @@ Rivals in the same rounds: bare hyper, awslambdaric over our Runtime API, awslam
 
 import contextlib
 import os
+import pathlib
 import socket
 import subprocess
 import sys
@@ -128,14 +129,18 @@ def deployed(server, client, options):
         made["rust bootstrap"] = functions.create(
             client, functions.zipped({"bootstrap!": rust.read_bytes()}), runtime="provided.al2023", Timeout=30)
     with_url = ["python", "node"]  # The Rust example wants `name` in the event itself, which a URL's event has not.
+    # Not the environment's own link to it: a function does not see its folder.
+    interpreter = pathlib.Path(sys.executable).resolve()
     ric = {"hello.py": (source / "hello.py").read_text(),
-           "bootstrap!": f'#!/bin/sh\ncd "$LAMBDA_TASK_ROOT"\nexec {sys.executable} -m awslambdaric "$_HANDLER"\n'}
+           "bootstrap!": f'#!/bin/sh\ncd "$LAMBDA_TASK_ROOT"\nexec {interpreter} -m awslambdaric "$_HANDLER"\n'}
     made["awslambdaric on our Runtime API"] = functions.create(
         client, functions.zipped_folder(vendored("awslambdaric==4.2.2"), ric), runtime="provided.al2023",
         handler="hello.handler", Timeout=30)
     pids = lambda: [server.process.pid, *server.descendants()]
     subjects = []
     for name, function in made.items():
+        answer = client.invoke(FunctionName=function, Payload=BODY)
+        assert "FunctionError" not in answer, f"{name}: {answer['Payload'].read()!r}"
         path = f"{server.endpoint}/2015-03-31/functions/{function}/invocations"
         # Signed anew for every round: a signature is good for five minutes.
         sign = lambda path=path: wire.sign(server, path, "POST", {"Content-Type": "application/json"}, BODY.encode())
