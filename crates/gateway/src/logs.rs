@@ -31,6 +31,13 @@ const TARGET: &str = "Logs_20140328.";
 const REQUEST_BYTES_MAX: usize = 1024 * 1024;
 /// What all names of groups begin with.
 const GROUP_PREFIX: &str = "/aws/lambda/";
+/// What is done to one stream of a group.
+const OF_STREAMS: [&str; 4] = [
+    "GetLogEvents",
+    "DeleteLogStream",
+    "CreateLogStream",
+    "PutLogEvents",
+];
 /// What CloudWatch Logs has beside what functions need: actions that name one of these are known, and not here.
 const NOT_IMPLEMENTED: [&str; 26] = [
     "AccountPolic",
@@ -109,7 +116,9 @@ fn asked(home: &Home, action: &str, document: &Value) -> Asked<'static> {
     let group = text("logGroupName")
         .or(text("logGroupIdentifier"))
         .or(text("resourceArn"));
-    let resource = match (group.map(group_name), text("logStreamName")) {
+    // Where an action is about a group, a stream that is named beside it is not read.
+    let stream = text("logStreamName").filter(|_| OF_STREAMS.contains(&action));
+    let resource = match (group.map(group_name), stream) {
         (Some(group), Some(stream)) => format!("{}:log-stream:{stream}", group_arn(home, group)),
         // Policies write `GROUP:*`, which stands for the group and all that is in it.
         (Some(group), None) => format!("{}:*", group_arn(home, group)),
@@ -216,16 +225,20 @@ mod tests {
 
     #[test]
     fn a_request_is_about_a_group_or_a_stream() {
-        let check = |document: Value, expected: &str| {
-            let asked = asked(&Home::default(), "GetLogEvents", &document);
-            assert_eq!(asked.resource, expected, "{document}");
+        let check_action = |action: &str, document: Value, expected: &str| {
+            let asked = asked(&Home::default(), action, &document);
+            assert_eq!(asked.resource, expected, "{action} {document}");
         };
+        let check = |document: Value, expected: &str| check_action("GetLogEvents", document, expected);
         let arn = "arn:aws:logs:us-east-1:000000000000:log-group:/aws/lambda/f";
         check(json!({ "logGroupName": "/aws/lambda/f" }), &format!("{arn}:*"));
         check(json!({ "logGroupIdentifier": arn }), &format!("{arn}:*"));
         check(json!({ "resourceArn": format!("{arn}:*") }), &format!("{arn}:*"));
         let stream = json!({ "logGroupName": "/aws/lambda/f", "logStreamName": "s" });
-        check(stream, &format!("{arn}:log-stream:s"));
+        check(stream.clone(), &format!("{arn}:log-stream:s"));
+        for action in ["FilterLogEvents", "DeleteLogGroup", "PutRetentionPolicy"] {
+            check_action(action, stream.clone(), &format!("{arn}:*"));
+        }
         check(json!({}), "*");
     }
 }
