@@ -9,6 +9,5 @@ pub mod outbox;
 pub mod pattern;
 pub mod queue;
 pub mod schedule;
-mod sealed;
 
 pub use clock::Clock;

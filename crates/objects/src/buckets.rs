@@ -166,7 +166,7 @@ impl Objects {
     }
 
     async fn write_bucket(&self, name: &str, record: BucketRecord) -> Result<(), ObjectsError> {
-        let batch = Batch::durable().put(BUCKETS, name.to_owned(), record.seal());
+        let batch = Batch::durable().put(BUCKETS, name.to_owned(), record.encode());
         self.inner.store.commit(batch).await?;
         self.buckets_mut().insert(name.to_owned(), Arc::new(record));
         Ok(())

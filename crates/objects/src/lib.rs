@@ -14,7 +14,6 @@ mod name;
 mod notification;
 mod objects;
 mod record;
-mod sealed;
 mod sweep;
 #[cfg(test)]
 mod tests;

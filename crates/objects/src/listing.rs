@@ -76,7 +76,7 @@ impl Objects {
         let number = self.bucket(bucket)?.number;
         let entry = |key: &[u8], entry: &Entry| {
             let key = text(key);
-            let record = ObjectRecord::open(&entry.value)?;
+            let record = ObjectRecord::decode(&entry.value)?;
             Ok((key.clone(), ObjectEntry { key, record }))
         };
         let after = listing.after.as_bytes().to_vec();
@@ -99,7 +99,7 @@ impl Objects {
             let (key, id) = place.split_at(place.len().saturating_sub(SUFFIX_BYTES));
             let id = <[u8; 16]>::try_from(id.get(1..).unwrap_or_default());
             let id = id.map_err(|_| ObjectsError::Platform("the key of an upload is damaged".to_owned()))?;
-            let (key, record) = (text(key), UploadRecord::open(&entry.value)?);
+            let (key, record) = (text(key), UploadRecord::decode(&entry.value)?);
             let id = UploadId(id);
             Ok((key.clone(), UploadEntry { key, id, record }))
         };

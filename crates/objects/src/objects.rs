@@ -141,7 +141,7 @@ impl Objects {
             let page = store.scan(scan.clone()).await?;
             for (name, entry) in &page {
                 let name = String::from_utf8_lossy(name).into_owned();
-                buckets.insert(name, Arc::new(BucketRecord::open(&entry.value)?));
+                buckets.insert(name, Arc::new(BucketRecord::decode(&entry.value)?));
             }
             match page.last() {
                 Some((last, _)) if page.len() == OPEN_PAGE_RECORDS => scan = scan.after(last.clone()),
@@ -223,7 +223,9 @@ impl Objects {
             .store
             .get(OBJECTS, &object_key(bucket.number, key))
             .await?;
-        let old = entry.map(|entry| ObjectRecord::open(&entry.value)).transpose()?;
+        let old = entry
+            .map(|entry| ObjectRecord::decode(&entry.value))
+            .transpose()?;
         condition.check(old.as_ref())
     }
 
@@ -342,7 +344,7 @@ impl Objects {
             .await?;
         let entry = entry.ok_or(ObjectsError::NoSuchKey)?;
         Ok(Found {
-            record: ObjectRecord::open(&entry.value)?,
+            record: ObjectRecord::decode(&entry.value)?,
             revision: entry.revision,
         })
     }
@@ -392,7 +394,7 @@ impl Objects {
             record.attributes.tags = tags.clone();
             let place = object_key(self.bucket(bucket)?.number, key);
             let batch = Batch::durable()
-                .put(OBJECTS, place.clone(), record.seal())
+                .put(OBJECTS, place.clone(), record.encode())
                 .expect(OBJECTS, place, Expect::Revision(revision));
             match self.inner.store.commit(batch).await {
                 Err(StoreError::Conflict) => {}
@@ -421,7 +423,7 @@ impl Objects {
             let Some(entry) = self.inner.store.get(OBJECTS, &place).await? else {
                 return Ok(());
             };
-            let old = ObjectRecord::open(&entry.value)?;
+            let old = ObjectRecord::decode(&entry.value)?;
             let batch = Batch::durable().delete(OBJECTS, place.clone()).expect(
                 OBJECTS,
                 place,
@@ -463,7 +465,7 @@ impl Objects {
             let entry = self.inner.store.get(OBJECTS, &place).await?;
             let old = entry
                 .as_ref()
-                .map(|entry| ObjectRecord::open(&entry.value))
+                .map(|entry| ObjectRecord::decode(&entry.value))
                 .transpose()?;
             write.condition.check(old.as_ref())?;
             let expect = entry.map_or(Expect::Absent, |entry| Expect::Revision(entry.revision));
@@ -473,7 +475,7 @@ impl Objects {
                 .unwrap_or_else(|| (Batch::durable(), Vec::new()));
             unnamed.extend(old.into_iter().flat_map(|old| old.segments));
             let batch = batch
-                .put(OBJECTS, place.clone(), write.record.seal())
+                .put(OBJECTS, place.clone(), write.record.encode())
                 .expect(OBJECTS, place, expect);
             let batch = unmark(mark(batch, &write.fresh), &unnamed);
             let change = Change {

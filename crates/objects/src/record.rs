@@ -19,7 +19,7 @@ use uuid::Uuid;
 use crate::digest::{Algorithm, Checksum, ChecksumKind};
 use crate::error::ObjectsError;
 use crate::notification::Notifications;
-use crate::sealed;
+use squall_store::envelope;
 
 pub(crate) const BUCKETS: Space = Space("s3-buckets");
 pub(crate) const OBJECTS: Space = Space("s3-objects");
@@ -145,20 +145,21 @@ impl PartRecord {
     }
 }
 
-macro_rules! sealed_in_format_1 {
+macro_rules! in_format_1 {
     ($($record:ty),*) => {$(
         impl $record {
-            pub(crate) fn seal(&self) -> Bytes {
-                sealed::seal(FORMAT, self)
+            pub(crate) fn encode(&self) -> Bytes {
+                envelope::write(FORMAT, self)
             }
 
-            pub(crate) fn open(bytes: &[u8]) -> Result<Self, ObjectsError> {
-                sealed::open(FORMAT, bytes)
+            pub(crate) fn decode(bytes: &[u8]) -> Result<Self, ObjectsError> {
+                envelope::read(FORMAT, bytes)
+                    .map_err(|reason| ObjectsError::Platform(format!("a stored record is damaged: {reason}")))
             }
         }
     )*};
 }
-sealed_in_format_1!(BucketRecord, ObjectRecord, UploadRecord, PartRecord);
+in_format_1!(BucketRecord, ObjectRecord, UploadRecord, PartRecord);
 
 /// What the keys of a bucket's objects start with.
 pub(crate) fn bucket_prefix(number: u32) -> [u8; 4] {
@@ -192,7 +193,7 @@ mod tests {
     const UPLOAD: &str = r#"{"created_ms":3,"attributes":{},"algorithm":"SHA256","kind":"COMPOSITE"}"#;
     const PART: &str = r#"{"etag":"900150983cd24fb0d6963f7d28e17f72","modified_ms":4,"segments":[]}"#;
 
-    fn sealed(text: &str) -> Vec<u8> {
+    fn enveloped(text: &str) -> Vec<u8> {
         let mut record = vec![1];
         record.extend_from_slice(&crc32fast::hash(text.as_bytes()).to_le_bytes());
         record.extend_from_slice(text.as_bytes());
@@ -201,37 +202,37 @@ mod tests {
 
     #[test]
     fn reads_what_the_first_version_wrote() {
-        let bucket = BucketRecord::open(&sealed(BUCKET)).expect("a bucket");
-        assert_eq!(bucket.seal(), sealed(BUCKET));
+        let bucket = BucketRecord::decode(&enveloped(BUCKET)).expect("a bucket");
+        assert_eq!(bucket.encode(), enveloped(BUCKET));
         assert_eq!(bucket.number, 7);
-        let object = ObjectRecord::open(&sealed(OBJECT)).expect("an object");
-        assert_eq!(object.seal(), sealed(OBJECT));
+        let object = ObjectRecord::decode(&enveloped(OBJECT)).expect("an object");
+        assert_eq!(object.encode(), enveloped(OBJECT));
         assert_eq!(
             (object.parts(), object.part(1), object.part(3)),
             (None, Some(0..2), None)
         );
-        let upload = UploadRecord::open(&sealed(UPLOAD)).expect("an upload");
-        assert_eq!(upload.seal(), sealed(UPLOAD));
-        let part = PartRecord::open(&sealed(PART)).expect("a part");
-        assert_eq!((part.seal().to_vec(), part.bytes()), (sealed(PART), 0));
+        let upload = UploadRecord::decode(&enveloped(UPLOAD)).expect("an upload");
+        assert_eq!(upload.encode(), enveloped(UPLOAD));
+        let part = PartRecord::decode(&enveloped(PART)).expect("a part");
+        assert_eq!((part.encode().to_vec(), part.bytes()), (enveloped(PART), 0));
     }
 
     #[test]
     fn refuses_what_is_damaged_or_of_another_format() {
-        let mut record = sealed(PART);
+        let mut record = enveloped(PART);
         record[20] ^= 1;
         assert!(matches!(
-            PartRecord::open(&record),
+            PartRecord::decode(&record),
             Err(ObjectsError::Platform(_))
         ));
-        let mut record = sealed(PART);
+        let mut record = enveloped(PART);
         record[0] = 2;
         assert!(matches!(
-            PartRecord::open(&record),
+            PartRecord::decode(&record),
             Err(ObjectsError::Platform(_))
         ));
         assert!(matches!(
-            PartRecord::open(&[1, 2]),
+            PartRecord::decode(&[1, 2]),
             Err(ObjectsError::Platform(_))
         ));
     }

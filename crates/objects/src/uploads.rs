@@ -135,7 +135,7 @@ impl Objects {
         let place = upload_key(self.bucket(bucket)?.number, key, &id.0);
         self.inner
             .store
-            .commit(Batch::durable().put(UPLOADS, place, record.seal()))
+            .commit(Batch::durable().put(UPLOADS, place, record.encode()))
             .await?;
         Ok(id)
     }
@@ -147,7 +147,7 @@ impl Objects {
     pub async fn upload(&self, bucket: &str, key: &str, id: UploadId) -> Result<UploadRecord, ObjectsError> {
         let place = upload_key(self.bucket(bucket)?.number, key, &id.0);
         let entry = self.inner.store.get(UPLOADS, &place).await?;
-        UploadRecord::open(&entry.ok_or(ObjectsError::NoSuchUpload)?.value)
+        UploadRecord::decode(&entry.ok_or(ObjectsError::NoSuchUpload)?.value)
     }
 
     /// Adds a part, or replaces the one of its number.
@@ -183,15 +183,13 @@ impl Objects {
                 let entry = inner.store.get(PARTS, &place).await?;
                 let old = entry
                     .as_ref()
-                    .map(|entry| PartRecord::open(&entry.value))
+                    .map(|entry| PartRecord::decode(&entry.value))
                     .transpose()?;
                 let old = old.map(|old| old.segments).unwrap_or_default();
                 let expect = entry.map_or(Expect::Absent, |entry| Expect::Revision(entry.revision));
-                let batch = Batch::durable().put(PARTS, place.clone(), record.seal()).expect(
-                    PARTS,
-                    place.clone(),
-                    expect,
-                );
+                let batch = Batch::durable()
+                    .put(PARTS, place.clone(), record.encode())
+                    .expect(PARTS, place.clone(), expect);
                 let batch = unmark(mark(batch, &received.segments), &old);
                 match inner.store.commit(batch).await {
                     Err(StoreError::Conflict) => {}
@@ -323,7 +321,7 @@ impl Objects {
         let mut parts = BTreeMap::new();
         for (place, entry) in found {
             let number = place.last_chunk::<2>().map(|number| u16::from_be_bytes(*number));
-            let record = PartRecord::open(&entry.value)?;
+            let record = PartRecord::decode(&entry.value)?;
             parts.insert(number.unwrap_or_default(), (record, entry.revision));
         }
         Ok(parts)

@@ -3,12 +3,14 @@
 //! [`Store`] is one trait with several implementations: [`Embedded`] on disk, [`Memory`] for tests,
 //! and later a cluster. All of them pass [`contract`]'s one suite.
 //! [`once::Once`] makes writes that are repeated happen once.
+//! [`envelope`] is the form of records that are JSON.
 //! [`Seal`] keeps what is secret from whoever reads the disk.
 //! [`logs::LogStore`] keeps what functions write, on any store, with limits.
 
 mod batch;
 pub mod contract;
 mod embedded;
+pub mod envelope;
 mod error;
 pub mod logs;
 mod memory;

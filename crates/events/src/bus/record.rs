@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use squall_store::Space;
 use squall_types::Home;
 
-use crate::sealed;
+use squall_store::envelope;
 
 pub(super) const BUSES: Space = Space("buses");
 pub(super) const BUS_PREFIX: &str = "b/";
@@ -111,11 +111,11 @@ impl Bus {
     }
 
     pub(super) fn encode(&self) -> Bytes {
-        sealed::seal(FORMAT, self)
+        envelope::write(FORMAT, self)
     }
 
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, String> {
-        sealed::open(FORMAT, bytes)
+        envelope::read(FORMAT, bytes)
     }
 
     /// `arn:aws:events:REGION:ACCOUNT:event-bus/NAME`.
@@ -131,11 +131,11 @@ impl Rule {
     }
 
     pub(super) fn encode(&self) -> Bytes {
-        sealed::seal(FORMAT, self)
+        envelope::write(FORMAT, self)
     }
 
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, String> {
-        sealed::open(FORMAT, bytes)
+        envelope::read(FORMAT, bytes)
     }
 
     /// `arn:aws:events:REGION:ACCOUNT:rule[/BUS]/NAME`; the default bus is not named.

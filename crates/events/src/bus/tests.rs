@@ -74,7 +74,9 @@ impl Host {
             .scan(Scan::prefix(Space("parcels"), ""))
             .await
             .expect("a store");
-        let parcels = all.iter().map(|(_, entry)| crate::sealed::open(1, &entry.value));
+        let parcels = all
+            .iter()
+            .map(|(_, entry)| squall_store::envelope::read(1, &entry.value));
         parcels.map(|parcel| parcel.expect("a parcel")).collect()
     }
 }

@@ -26,7 +26,7 @@ use uuid::Uuid;
 
 use super::source::{Source, Work};
 use super::{Mapping, MappingError, Settings, batch};
-use crate::sealed;
+use squall_store::envelope;
 
 const CURSORS: Space = Space("mapping-cursors");
 const FORMAT: u8 = 1;
@@ -87,7 +87,7 @@ impl BucketSource {
         for (key, entry) in store.scan(Scan::prefix(CURSORS, "")).await? {
             let damaged = |reason: String| StoreError::Corrupt(format!("a mapping's cursor: {reason}"));
             let uuid = Uuid::from_slice(&key).map_err(|error| damaged(error.to_string()))?;
-            places.insert(uuid, sealed::open(FORMAT, &entry.value).map_err(damaged)?);
+            places.insert(uuid, envelope::read(FORMAT, &entry.value).map_err(damaged)?);
         }
         Ok(Self {
             store,
@@ -175,7 +175,7 @@ impl Source for BucketSource {
         };
         self.places().insert(mapping.uuid, place.clone());
         let key = mapping.uuid.as_bytes().to_vec();
-        Ok(batch.put(CURSORS, key, sealed::seal(FORMAT, &place)))
+        Ok(batch.put(CURSORS, key, envelope::write(FORMAT, &place)))
     }
 
     fn end(&self, mapping: &Mapping, batch: Batch) -> Batch {
@@ -366,7 +366,7 @@ impl Worker {
             bucket: self.named.bucket.to_string(),
             cursor: encode(cursor),
         };
-        let record = sealed::seal(FORMAT, &place);
+        let record = envelope::write(FORMAT, &place);
         let batch = Batch::buffered().put(CURSORS, uuid.as_bytes().to_vec(), record);
         self.store.commit(batch).await?;
         self.places().insert(uuid, place);

@@ -1,15 +1,14 @@
-//! The format in which mappings are kept: a format byte, the CRC-32 of the rest (little-endian), and JSON.
+//! The format in which mappings are kept, in the envelope of `store::envelope`.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use squall_store::Space;
+use squall_store::{Space, envelope};
 use uuid::Uuid;
 
 use super::{Mapping, Settings};
 
 pub(super) const MAPPINGS: Space = Space("mappings");
 const FORMAT: u8 = 1;
-const HEADER_BYTES: usize = 5;
 
 #[derive(Serialize, Deserialize)]
 struct Stored {
@@ -28,26 +27,11 @@ pub(super) fn encode(mapping: &Mapping) -> Bytes {
         settings: mapping.settings.clone(),
         modified_ms: mapping.modified_ms,
     };
-    let mut record = vec![0; HEADER_BYTES];
-    serde_json::to_writer(&mut record, &stored).expect("strings and numbers always have a form");
-    let sum = crc32fast::hash(&record[HEADER_BYTES..]);
-    record[0] = FORMAT;
-    record[1..HEADER_BYTES].copy_from_slice(&sum.to_le_bytes());
-    record.into()
+    envelope::write(FORMAT, &stored)
 }
 
 pub(super) fn decode(record: &[u8]) -> Result<Mapping, String> {
-    let Some((header, body)) = record.split_first_chunk::<HEADER_BYTES>() else {
-        return Err("it is cut off".to_owned());
-    };
-    let [format, sum @ ..] = *header;
-    if format != FORMAT {
-        return Err(format!("its format is {format}; this version reads {FORMAT}"));
-    }
-    if crc32fast::hash(body) != u32::from_le_bytes(sum) {
-        return Err("its checksum is wrong".to_owned());
-    }
-    let stored: Stored = serde_json::from_slice(body).map_err(|error| error.to_string())?;
+    let stored: Stored = envelope::read(FORMAT, record)?;
     Ok(Mapping {
         uuid: stored.uuid,
         source_arn: stored.source_arn,

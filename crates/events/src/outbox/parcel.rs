@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use squall_types::RequestId;
 
-use crate::sealed;
+use squall_store::envelope;
 
 const FORMAT: u8 = 1;
 /// Stands in a schedule's input for the number of the attempt.
@@ -52,11 +52,11 @@ pub struct GivenUp {
 
 impl Parcel {
     pub(super) fn encode(&self) -> Bytes {
-        sealed::seal(FORMAT, self)
+        envelope::write(FORMAT, self)
     }
 
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, String> {
-        sealed::open(FORMAT, bytes)
+        envelope::read(FORMAT, bytes)
     }
 
     /// The body of the next attempt.

@@ -1,7 +1,7 @@
 //! A schedule and a group of schedules, as they are kept.
 //!
 //! Keys in the space `schedules`: `s/GROUP/NAME`, and `r/BUS/RULE` for the schedule behind a rule of a bus; groups are
-//! in `schedule-groups` under their name. Values are sealed records; a change of meaning is a new format byte.
+//! in `schedule-groups` under their name. Values are in `store::envelope`; a change of meaning is a new format byte.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,7 +13,7 @@ use squall_store::Space;
 
 use super::expression::ExpressionError;
 use super::timing::{Timing, TimingText};
-use crate::sealed;
+use squall_store::envelope;
 
 pub(super) const SCHEDULES: Space = Space("schedules");
 pub(super) const GROUPS: Space = Space("schedule-groups");
@@ -180,11 +180,11 @@ impl Schedule {
     }
 
     pub(super) fn encode(&self) -> Bytes {
-        sealed::seal(FORMAT, self)
+        envelope::write(FORMAT, self)
     }
 
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, String> {
-        sealed::open(FORMAT, bytes)
+        envelope::read(FORMAT, bytes)
     }
 }
 
@@ -207,10 +207,10 @@ pub struct Group {
 
 impl Group {
     pub(super) fn encode(&self) -> Bytes {
-        sealed::seal(FORMAT, self)
+        envelope::write(FORMAT, self)
     }
 
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, String> {
-        sealed::open(FORMAT, bytes)
+        envelope::read(FORMAT, bytes)
     }
 }

@@ -103,7 +103,7 @@ impl Host {
             .await;
         let all = all.expect("a store in memory");
         let instants = all.iter().map(|(_, entry)| {
-            let parcel: Parcel = crate::sealed::open(1, &entry.value).expect("a parcel");
+            let parcel: Parcel = squall_store::envelope::read(1, &entry.value).expect("a parcel");
             let time = chrono::DateTime::parse_from_rfc3339(&parcel.body).expect("a time");
             time.timestamp_millis()
         });

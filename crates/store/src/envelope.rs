@@ -1,17 +1,18 @@
 //! The envelope of stored records: a format byte, the CRC-32 of the rest (little-endian), a JSON document.
 //!
-//! JSON, since records gain members over time, and names are most of what they hold.
+//! JSON, since records gain members over time, and names and the API's own texts are most of what they hold.
 
 use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::error::ObjectsError;
-
 const HEADER_BYTES: usize = 5;
 
-/// Writes a record.
-pub(crate) fn seal(format: u8, record: &impl Serialize) -> Bytes {
+/// Writes a record. Its maps have strings for keys: JSON has no others.
+///
+/// # Panics
+/// Where they have not.
+pub fn write(format: u8, record: &impl Serialize) -> Bytes {
     let mut bytes = vec![format, 0, 0, 0, 0];
     serde_json::to_writer(&mut bytes, record).expect("records have string keys and a vector takes all bytes");
     let sum = crc32fast::hash(&bytes[HEADER_BYTES..]);
@@ -22,13 +23,8 @@ pub(crate) fn seal(format: u8, record: &impl Serialize) -> Bytes {
 /// Reads a record of the format that this version writes.
 ///
 /// # Errors
-/// [`ObjectsError::Platform`]: it is damaged, or another version's.
-pub(crate) fn open<T: DeserializeOwned>(format: u8, bytes: &[u8]) -> Result<T, ObjectsError> {
-    read(format, bytes)
-        .map_err(|reason| ObjectsError::Platform(format!("a stored record is damaged: {reason}")))
-}
-
-fn read<T: DeserializeOwned>(format: u8, bytes: &[u8]) -> Result<T, String> {
+/// What is wrong with it, to follow "the record is damaged:".
+pub fn read<T: DeserializeOwned>(format: u8, bytes: &[u8]) -> Result<T, String> {
     let Some((&[found, ref sum @ ..], body)) = bytes.split_first_chunk::<HEADER_BYTES>() else {
         return Err("it is cut off".to_owned());
     };
