@@ -132,6 +132,11 @@ impl Face {
             .permit(&self.gateway, &asked)
             .map_err(|denied| error::denied(&denied))
     }
+
+    /// Whether the caller may give an object tags while making it.
+    fn permit_tags(&self, caller: &Authentic, bucket: &str, key: &str) -> S3Result<()> {
+        self.permit(caller, "s3:PutObjectTagging", object_arn(bucket, key))
+    }
 }
 
 /// Who calls: put there by [`access`], without which no operation is called.

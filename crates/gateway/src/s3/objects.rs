@@ -225,11 +225,7 @@ impl Face {
         let caller = caller(&request)?;
         let input = &mut request.input;
         if input.tagging.is_some() {
-            self.permit(
-                &caller,
-                "s3:PutObjectTagging",
-                object_arn(&input.bucket, &input.key),
-            )?;
+            self.permit_tags(&caller, &input.bucket, &input.key)?;
         }
         let new = NewObject {
             attributes: said!(input).attributes()?,
@@ -294,11 +290,7 @@ impl Face {
         }
         let mut kept = found.record.attributes.clone();
         if tags_anew {
-            self.permit(
-                &caller,
-                "s3:PutObjectTagging",
-                object_arn(&input.bucket, &input.key),
-            )?;
+            self.permit_tags(&caller, &input.bucket, &input.key)?;
             kept.tags.clone_from(&said.tags);
         }
         if anew {

@@ -58,11 +58,7 @@ impl Face {
         let caller = caller(&request)?;
         let input = &mut request.input;
         if input.tagging.is_some() {
-            self.permit(
-                &caller,
-                "s3:PutObjectTagging",
-                object_arn(&input.bucket, &input.key),
-            )?;
+            self.permit_tags(&caller, &input.bucket, &input.key)?;
         }
         let new = NewUpload {
             attributes: said!(input).attributes()?,
