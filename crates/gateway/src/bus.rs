@@ -14,7 +14,7 @@ mod targets;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, StatusCode, header};
+use http::{Request, Response};
 use hyper::body::Incoming;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -22,11 +22,11 @@ use squall_events::bus::Buses;
 use squall_events::schedule::Schedules;
 use squall_types::RequestId;
 
-use self::error::EventsError;
 use crate::authenticate::authenticate;
+use crate::awsjson::{self, JsonError, with_some};
 use crate::error::ApiError;
 use crate::gateway::Gateway;
-use crate::reply::{self, Body};
+use crate::reply::Body;
 
 const SERVICES: &[&str] = &["events"];
 /// Whom roles of rules and targets must trust.
@@ -55,19 +55,12 @@ struct Call<'a> {
     body: Bytes,
 }
 
-type Answer = Result<Value, EventsError>;
+type Answer = Result<Value, JsonError>;
 
 /// Answers a request to EventBridge's API.
 pub(crate) async fn serve(gateway: &Arc<Gateway>, request: Request<Incoming>) -> Response<Body> {
     let request_id = RequestId::random();
-    let mut response = match perform(gateway, request, request_id).await {
-        // Operations without an output answer with nothing.
-        Ok(Value::Null) => answer_bytes(StatusCode::OK, Bytes::new()),
-        Ok(value) => answer(StatusCode::OK, &value),
-        Err(error) => error.response(),
-    };
-    reply::name_request(&mut response, request_id);
-    response
+    awsjson::answer(perform(gateway, request, request_id).await, request_id)
 }
 
 async fn perform(gateway: &Gateway, request: Request<Incoming>, request_id: RequestId) -> Answer {
@@ -75,9 +68,7 @@ async fn perform(gateway: &Gateway, request: Request<Incoming>, request_id: Requ
     let too_large = || ApiError::validation("The request is too large");
     let authentic = authenticate(gateway, &head, body, SERVICES, REQUEST_BYTES_MAX, too_large).await?;
     let document: Value = serde_json::from_slice(authentic.peek()).unwrap_or_default();
-    let target = head.headers.get("x-amz-target");
-    let target = target.and_then(|target| target.to_str().ok()).unwrap_or("");
-    let action = target.strip_prefix(TARGET).unwrap_or(target);
+    let action = awsjson::operation(&head, TARGET);
     tracing::debug!(operation = action, %request_id, key = authentic.access_key_id, "called");
     for arn in access::targets(&document) {
         authentic.permit_target(gateway, arn)?;
@@ -96,24 +87,11 @@ async fn perform(gateway: &Gateway, request: Request<Incoming>, request_id: Requ
     };
     let roles = &gateway.access.roles;
     if let Some(role) = access::roles(&document).find(|role| roles.lend(role, SERVICE, None).is_err()) {
-        return Err(EventsError::validation(format!(
+        return Err(JsonError::validation(format!(
             "Provided role '{role}' cannot be assumed by principal '{SERVICE}'."
         )));
     }
     call.perform(action).await
-}
-
-fn answer(status: StatusCode, value: &Value) -> Response<Body> {
-    answer_bytes(status, value.to_string())
-}
-
-fn answer_bytes(status: StatusCode, bytes: impl Into<Bytes>) -> Response<Body> {
-    let mut response = reply::plain(status, bytes);
-    response.headers_mut().insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("application/x-amz-json-1.1"),
-    );
-    response
 }
 
 impl Call<'_> {
@@ -138,33 +116,22 @@ impl Call<'_> {
             "TagResource" => self.tag().await,
             "UntagResource" => self.untag().await,
             "ListTagsForResource" => self.list_tags(),
-            "UpdateEventBus" => Err(EventsError::not_implemented(action)),
+            "UpdateEventBus" => Err(JsonError::not_implemented(action)),
             other if NOT_IMPLEMENTED.iter().any(|what| other.contains(what)) => {
-                Err(EventsError::not_implemented(other))
+                Err(JsonError::not_implemented(other))
             }
-            other => Err(EventsError::unknown(other)),
+            other => Err(JsonError::unknown("EventBridge", other)),
         }
     }
 
-    fn input<T: DeserializeOwned>(&self) -> Result<T, EventsError> {
-        let body: &[u8] = if self.body.is_empty() { b"{}" } else { &self.body };
-        serde_json::from_slice(body).map_err(|error| EventsError::serialization(&error))
+    fn input<T: DeserializeOwned>(&self) -> Result<T, JsonError> {
+        awsjson::input(&self.body)
     }
 
     /// The bus that a request names, by name or ARN; the default one where it names none.
-    fn bus(&self, named: Option<&str>) -> Result<String, EventsError> {
+    fn bus(&self, named: Option<&str>) -> Result<String, JsonError> {
         input::bus_name(self.buses.home(), named)
     }
-}
-
-/// Adds the members that are there.
-fn with_some(mut shape: Value, members: &[(&str, Option<Value>)]) -> Value {
-    for (name, value) in members {
-        if let Some(value) = value {
-            shape[name] = value.clone();
-        }
-    }
-    shape
 }
 
 /// The last member of a list's answer.

@@ -5,6 +5,7 @@
 
 mod authenticate;
 mod authorize;
+mod awsjson;
 mod awsquery;
 mod body;
 mod bus;

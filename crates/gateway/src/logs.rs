@@ -12,19 +12,19 @@ mod token;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, StatusCode, header};
+use http::{Request, Response};
 use hyper::body::Incoming;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use squall_store::logs::LogStore;
 use squall_types::{FunctionName, Home, RequestId};
 
-use self::error::LogsError;
 use crate::authenticate::authenticate;
 use crate::authorize::Asked;
+use crate::awsjson::{self, JsonError, with_some};
 use crate::error::ApiError;
 use crate::gateway::Gateway;
-use crate::reply::{self, Body};
+use crate::reply::Body;
 
 const SERVICES: &[&str] = &["logs"];
 const TARGET: &str = "Logs_20140328.";
@@ -75,19 +75,12 @@ struct Call<'a> {
     body: Bytes,
 }
 
-type Answer = Result<Value, LogsError>;
+type Answer = Result<Value, JsonError>;
 
 /// Answers a request to CloudWatch Logs' API.
 pub(crate) async fn serve(gateway: &Arc<Gateway>, request: Request<Incoming>) -> Response<Body> {
     let request_id = RequestId::random();
-    let mut response = match perform(gateway, request, request_id).await {
-        // Operations without an output answer with nothing.
-        Ok(Value::Null) => answer_bytes(StatusCode::OK, Bytes::new()),
-        Ok(value) => answer(StatusCode::OK, &value),
-        Err(error) => error.response(),
-    };
-    reply::name_request(&mut response, request_id);
-    response
+    awsjson::answer(perform(gateway, request, request_id).await, request_id)
 }
 
 async fn perform(gateway: &Gateway, request: Request<Incoming>, request_id: RequestId) -> Answer {
@@ -95,9 +88,7 @@ async fn perform(gateway: &Gateway, request: Request<Incoming>, request_id: Requ
     let too_large = || ApiError::validation("The request is too large");
     let authentic = authenticate(gateway, &head, body, SERVICES, REQUEST_BYTES_MAX, too_large).await?;
     let document: Value = serde_json::from_slice(authentic.peek()).unwrap_or_default();
-    let target = head.headers.get("x-amz-target");
-    let target = target.and_then(|target| target.to_str().ok()).unwrap_or("");
-    let action = target.strip_prefix(TARGET).unwrap_or(target);
+    let action = awsjson::operation(&head, TARGET);
     tracing::debug!(operation = action, %request_id, key = authentic.access_key_id, "called");
     let home = &gateway.config.home;
     let call = Call {
@@ -139,19 +130,6 @@ fn group_name(named: &str) -> &str {
     of_arn.map_or(named, |name| name.strip_suffix(":*").unwrap_or(name))
 }
 
-fn answer(status: StatusCode, value: &Value) -> Response<Body> {
-    answer_bytes(status, value.to_string())
-}
-
-fn answer_bytes(status: StatusCode, bytes: impl Into<Bytes>) -> Response<Body> {
-    let mut response = reply::plain(status, bytes);
-    response.headers_mut().insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("application/x-amz-json-1.1"),
-    );
-    response
-}
-
 impl Call<'_> {
     async fn perform(&self, action: &str) -> Answer {
         match action {
@@ -169,24 +147,23 @@ impl Call<'_> {
             "GetLogEvents" => self.get_events().await,
             "FilterLogEvents" => self.filter_events().await,
             other if NOT_IMPLEMENTED.iter().any(|what| other.contains(what)) => {
-                Err(LogsError::not_implemented(other))
+                Err(JsonError::not_implemented(other))
             }
-            other => Err(LogsError::unknown(other)),
+            other => Err(JsonError::unknown("CloudWatch Logs", other)),
         }
     }
 
-    fn input<T: DeserializeOwned>(&self) -> Result<T, LogsError> {
-        let body: &[u8] = if self.body.is_empty() { b"{}" } else { &self.body };
-        serde_json::from_slice(body).map_err(|error| LogsError::serialization(&error))
+    fn input<T: DeserializeOwned>(&self) -> Result<T, JsonError> {
+        awsjson::input(&self.body)
     }
 
     /// The function whose log a group is; there is one where it is deployed, has written, or has a group made for it.
-    fn function(&self, named: Option<&str>) -> Result<FunctionName, LogsError> {
-        let named = named.ok_or_else(|| LogsError::missing("logGroupName"))?;
-        let function = read_name(group_name(named)).ok_or_else(LogsError::no_group)?;
+    fn function(&self, named: Option<&str>) -> Result<FunctionName, JsonError> {
+        let named = named.ok_or_else(|| JsonError::missing("logGroupName"))?;
+        let function = read_name(group_name(named)).ok_or_else(JsonError::no_group)?;
         match self.exists(&function) {
             true => Ok(function),
-            false => Err(LogsError::no_group()),
+            false => Err(JsonError::no_group()),
         }
     }
 
@@ -202,16 +179,6 @@ fn read_name(group: &str) -> Option<FunctionName> {
 
 fn group_of(function: &FunctionName) -> String {
     format!("{GROUP_PREFIX}{function}")
-}
-
-/// Adds the members that are there.
-fn with_some(mut shape: Value, members: &[(&str, Option<Value>)]) -> Value {
-    for (name, value) in members {
-        if let Some(value) = value {
-            shape[name] = value.clone();
-        }
-    }
-    shape
 }
 
 /// The last member of a list's answer.

@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 use squall_events::bus::Bus;
 use squall_types::Home;
 
-use super::error::EventsError;
 use super::input::{self, BUS_NAME, Paging, Tag};
 use super::{Answer, Call, with_next};
+use crate::awsjson::JsonError;
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -126,7 +126,7 @@ impl Call<'_> {
         Ok(json!({ "Tags": tags.collect::<Vec<Value>>() }))
     }
 
-    fn tags_of(&self, tagged: &Tagged) -> Result<BTreeMap<String, String>, EventsError> {
+    fn tags_of(&self, tagged: &Tagged) -> Result<BTreeMap<String, String>, JsonError> {
         Ok(match tagged {
             Tagged::Bus(name) => self.buses.bus(name)?.tags,
             Tagged::Rule { bus, name } => self.buses.rule(bus, name)?.tags,
@@ -146,9 +146,9 @@ impl Call<'_> {
     }
 
     /// `…:event-bus/NAME`, `…:rule/NAME` on the default bus, `…:rule/BUS/NAME`.
-    fn tagged(&self, arn: Option<&str>) -> Result<Tagged, EventsError> {
+    fn tagged(&self, arn: Option<&str>) -> Result<Tagged, JsonError> {
         let arn = input::required("resourceARN", arn, &input::text("resourceARN", (1, 1600)))?;
-        let absent = || EventsError::not_found(format!("Resource {arn} does not exist."));
+        let absent = || JsonError::not_found(format!("Resource {arn} does not exist."));
         let Home { account, region } = self.buses.home();
         let resource = arn.strip_prefix(&format!("arn:aws:events:{region}:{account}:"));
         let (kind, name) = resource

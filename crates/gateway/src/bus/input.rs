@@ -7,7 +7,7 @@ use serde_json::Value;
 use squall_events::bus::{Bus, DEFAULT_BUS};
 use squall_types::Home;
 
-use super::error::EventsError;
+use crate::awsjson::JsonError;
 use crate::constraint::{self, Text};
 use crate::page;
 
@@ -53,7 +53,7 @@ pub(super) struct OneRule {
 }
 
 impl OneRule {
-    pub(super) fn name(&self) -> Result<&str, EventsError> {
+    pub(super) fn name(&self) -> Result<&str, JsonError> {
         required("name", self.name.as_deref(), &RULE_NAME)
     }
 }
@@ -72,16 +72,14 @@ impl Paging {
         &self,
         items: Vec<T>,
         name: impl Fn(&T) -> &str,
-    ) -> Result<(Vec<T>, Option<String>), EventsError> {
+    ) -> Result<(Vec<T>, Option<String>), JsonError> {
         let limit = self.limit.unwrap_or(100);
-        let limit = constraint::number("limit", limit, 1..=100).map_err(EventsError::validation)?;
+        let limit = constraint::number("limit", limit, 1..=100).map_err(JsonError::validation)?;
         let limit = usize::try_from(limit).unwrap_or(1);
         let after = match &self.next_token {
             None => None,
             Some(token) => Some(page::name(token).ok_or_else(|| {
-                EventsError::validation(
-                    "Parameter NextToken is not valid. Reason: Provided value is invalid.",
-                )
+                JsonError::validation("Parameter NextToken is not valid. Reason: Provided value is invalid.")
             })?),
         };
         Ok(page::cut(items, name, after.as_deref(), limit))
@@ -97,15 +95,15 @@ pub(super) struct Tag {
 }
 
 /// Checks and collects tags.
-pub(super) fn tags(tags: Vec<Tag>) -> Result<BTreeMap<String, String>, EventsError> {
+pub(super) fn tags(tags: Vec<Tag>) -> Result<BTreeMap<String, String>, JsonError> {
     let mut all = BTreeMap::new();
     for Tag { key, value } in tags {
         text("tags.key", (1, 128))
             .check(&key)
-            .map_err(EventsError::validation)?;
+            .map_err(JsonError::validation)?;
         text("tags.value", (0, 256))
             .check(&value)
-            .map_err(EventsError::validation)?;
+            .map_err(JsonError::validation)?;
         all.insert(key, value);
     }
     check_tags(&all)?;
@@ -113,10 +111,10 @@ pub(super) fn tags(tags: Vec<Tag>) -> Result<BTreeMap<String, String>, EventsErr
 }
 
 /// A resource has at most fifty.
-pub(super) fn check_tags(tags: &BTreeMap<String, String>) -> Result<(), EventsError> {
+pub(super) fn check_tags(tags: &BTreeMap<String, String>) -> Result<(), JsonError> {
     match tags.len() {
         0..=TAGS_MAX => Ok(()),
-        found => Err(EventsError::new(
+        found => Err(JsonError::new(
             "LimitExceededException",
             format!("A resource has at most {TAGS_MAX} tags; this one would have {found}."),
         )),
@@ -128,45 +126,43 @@ pub(super) fn required<'a>(
     member: &str,
     value: Option<&'a str>,
     constraint: &Text,
-) -> Result<&'a str, EventsError> {
-    let value = value.ok_or_else(|| EventsError::validation(constraint::missing(member)))?;
-    constraint.check(value).map_err(EventsError::validation)?;
+) -> Result<&'a str, JsonError> {
+    let value = value.ok_or_else(|| JsonError::validation(constraint::missing(member)))?;
+    constraint.check(value).map_err(JsonError::validation)?;
     Ok(value)
 }
 
 /// A member that complies if it is there.
-pub(super) fn optional(value: Option<&str>, constraint: &Text) -> Result<(), EventsError> {
+pub(super) fn optional(value: Option<&str>, constraint: &Text) -> Result<(), JsonError> {
     match value {
-        Some(value) => constraint.check(value).map_err(EventsError::validation),
+        Some(value) => constraint.check(value).map_err(JsonError::validation),
         None => Ok(()),
     }
 }
 
 /// The bus that is meant by its name, its ARN, or nothing.
-pub(super) fn bus_name(home: &Home, named: Option<&str>) -> Result<String, EventsError> {
+pub(super) fn bus_name(home: &Home, named: Option<&str>) -> Result<String, JsonError> {
     let Some(named) = named else {
         return Ok(DEFAULT_BUS.to_owned());
     };
     let name = match named.rsplit_once(":event-bus/") {
         Some((_, name)) if Bus::arn(home, name) == named => name,
         Some(_) => {
-            return Err(EventsError::not_found(format!(
-                "Event bus {named} does not exist."
-            )));
+            return Err(JsonError::not_found(format!("Event bus {named} does not exist.")));
         }
         None => named,
     };
-    BUS_NAME.check(name).map_err(EventsError::validation)?;
+    BUS_NAME.check(name).map_err(JsonError::validation)?;
     Ok(name.to_owned())
 }
 
 /// Refuses a request that asks for what does not exist here: silently leaving it out would fail later.
-pub(super) fn refuse_unsupported(what: &[(&str, &Option<Value>)]) -> Result<(), EventsError> {
+pub(super) fn refuse_unsupported(what: &[(&str, &Option<Value>)]) -> Result<(), JsonError> {
     match what
         .iter()
         .find(|(_, value)| value.as_ref().is_some_and(|value| !value.is_null()))
     {
-        Some((name, _)) => Err(EventsError::validation(format!(
+        Some((name, _)) => Err(JsonError::validation(format!(
             "{name} is not supported by Squall; leave it out of the request."
         ))),
         None => Ok(()),

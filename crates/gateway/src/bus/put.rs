@@ -6,9 +6,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use squall_events::bus::{self, NewEvent};
 
-use super::error::EventsError;
 use super::input::{required, text};
 use super::{Answer, Call};
+use crate::awsjson::JsonError;
 use crate::constraint;
 
 const ENTRIES_MAX: usize = 10;
@@ -71,10 +71,10 @@ impl Call<'_> {
                 format_args!("[{count} of them]"),
                 &format!("have length {must}"),
             );
-            return Err(EventsError::validation(text));
+            return Err(JsonError::validation(text));
         }
         if input.entries.iter().map(Entry::bytes).sum::<usize>() > EVENTS_BYTES_MAX {
-            return Err(EventsError::validation(
+            return Err(JsonError::validation(
                 "Total size of the entries in the request is over the limit.",
             ));
         }
@@ -99,10 +99,10 @@ impl Call<'_> {
         Ok(json!({ "FailedEntryCount": failed, "Entries": entries }))
     }
 
-    fn event(&self, entry: Entry) -> Result<(String, NewEvent), EventsError> {
+    fn event(&self, entry: Entry) -> Result<(String, NewEvent), JsonError> {
         let missing = |member: &str| {
             let text = format!("Parameter {member} is not valid. Reason: {member} is a required argument.");
-            EventsError::new("InvalidArgument", text)
+            JsonError::new("InvalidArgument", text)
         };
         let given = |text: Option<String>, member| {
             text.filter(|text| !text.is_empty())
@@ -114,11 +114,11 @@ impl Call<'_> {
         if source.starts_with("aws.") {
             let text =
                 format!("Not authorized for the source {source}: names that start with `aws.` are AWS's.");
-            return Err(EventsError::new("NotAuthorizedForSourceException", text));
+            return Err(JsonError::new("NotAuthorizedForSourceException", text));
         }
         let detail = match serde_json::from_str(&detail) {
             Ok(detail @ Value::Object(_)) => detail,
-            _ => return Err(EventsError::new("MalformedDetail", "Detail is malformed.")),
+            _ => return Err(JsonError::new("MalformedDetail", "Detail is malformed.")),
         };
         let bus = self.bus(entry.event_bus_name.as_deref())?;
         self.buses.bus(&bus)?;
@@ -148,7 +148,7 @@ impl Call<'_> {
         )?;
         let pattern = bus::compile(pattern)?;
         let refuse =
-            |why: String| EventsError::validation(format!("Parameter Event is not valid. Reason: {why}"));
+            |why: String| JsonError::validation(format!("Parameter Event is not valid. Reason: {why}"));
         let event: Value = serde_json::from_str(event).map_err(|error| refuse(error.to_string()))?;
         if let Some(missing) = ENVELOPE.iter().find(|member| event.get(member).is_none()) {
             return Err(refuse(format!("it has no `{missing}`.")));

@@ -5,9 +5,9 @@ use serde_json::{Value, json};
 use squall_events::bus::{Rule, RuleFilter};
 use squall_types::Home;
 
-use super::error::EventsError;
 use super::input::{self, OneRule, Paging, RULE_NAME, Tag, text};
 use super::{Answer, Call, with_next, with_some};
+use crate::awsjson::JsonError;
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -51,7 +51,7 @@ impl Call<'_> {
             None | Some("ENABLED") => true,
             Some("DISABLED") => false,
             Some(other) => {
-                return Err(EventsError::validation(format!(
+                return Err(JsonError::validation(format!(
                     "The state {other} is not supported by Squall: use ENABLED or DISABLED."
                 )));
             }
@@ -102,7 +102,7 @@ impl Call<'_> {
         Ok(with_next(json!({ "RuleNames": names }), next))
     }
 
-    fn rules(&self, input: &ListRules) -> Result<(Vec<Rule>, Option<String>), EventsError> {
+    fn rules(&self, input: &ListRules) -> Result<(Vec<Rule>, Option<String>), JsonError> {
         let bus = self.bus(input.event_bus_name.as_deref())?;
         let filter = RuleFilter {
             prefix: input.name_prefix.as_deref().unwrap_or(""),

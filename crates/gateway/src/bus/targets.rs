@@ -6,9 +6,9 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use squall_events::bus::{RuleTarget, Transformer};
 
-use super::error::EventsError;
 use super::input::{self, OneRule, Paging, TARGET_ID, text};
 use super::{Answer, Call, with_next, with_some};
+use crate::awsjson::JsonError;
 use crate::constraint;
 
 /// What a request may bring at once, as in the model.
@@ -96,7 +96,7 @@ impl Call<'_> {
         let refused = self.buses.put_targets(&bus, name, targets).await?;
         let mut entries = Vec::with_capacity(refused.len());
         for (id, error) in refused {
-            let error = EventsError::from(error);
+            let error = JsonError::from(error);
             entries.push(failed(&id, error.name, &error.message));
         }
         Ok(failures(entries))
@@ -129,12 +129,12 @@ impl Call<'_> {
 }
 
 impl Target {
-    fn read(self) -> Result<RuleTarget, EventsError> {
+    fn read(self) -> Result<RuleTarget, JsonError> {
         let id = input::required("targets.id", self.id.as_deref(), &TARGET_ID)?.to_owned();
         let arn = text("targets.arn", (1, 1600));
         let arn = input::required("targets.arn", self.arn.as_deref(), &arn)?.to_owned();
         if let Some((name, _)) = self.others.iter().find(|(_, value)| !value.is_null()) {
-            return Err(EventsError::validation(format!(
+            return Err(JsonError::validation(format!(
                 "{name} of a target is not supported by Squall; leave it out of the request."
             )));
         }
@@ -148,7 +148,7 @@ impl Target {
             None => Ok(None),
             Some(value) => match constraint::number(member, value, range) {
                 Ok(value) => Ok(u32::try_from(value).ok()),
-                Err(text) => Err(EventsError::validation(text)),
+                Err(text) => Err(JsonError::validation(text)),
             },
         };
         let policy = self.retry_policy.as_ref();
@@ -170,7 +170,7 @@ impl Target {
 }
 
 impl InputTransformer {
-    fn read(self) -> Result<Transformer, EventsError> {
+    fn read(self) -> Result<Transformer, JsonError> {
         let constraint = text("targets.inputTransformer.inputTemplate", (1, 8192));
         let template = self.input_template.as_deref();
         let template = input::required(constraint.member, template, &constraint)?.to_owned();
@@ -181,14 +181,14 @@ impl InputTransformer {
     }
 }
 
-fn check_count(member: &str, count: usize) -> Result<(), EventsError> {
+fn check_count(member: &str, count: usize) -> Result<(), JsonError> {
     let must = match count {
         1..=TARGETS_PER_CALL_MAX => return Ok(()),
         0 => "have length greater than or equal to 1".to_owned(),
         _ => format!("have length less than or equal to {TARGETS_PER_CALL_MAX}"),
     };
     let text = constraint::broken(member, format_args!("[{count} of them]"), &must);
-    Err(EventsError::validation(text))
+    Err(JsonError::validation(text))
 }
 
 fn failed(id: &str, code: &str, message: &str) -> Value {

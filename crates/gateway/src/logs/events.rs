@@ -10,10 +10,10 @@ use serde_json::{Value, json};
 use squall_store::logs::{LogEvent, LogRecord, RecordQuery};
 use squall_types::FunctionName;
 
-use super::error::LogsError;
 use super::pattern::Pattern;
 use super::token::{Between, event_id};
 use super::{Answer, Call, with_next};
+use crate::awsjson::JsonError;
 
 /// The most lines of a page.
 const EVENTS_MAX: usize = 10_000;
@@ -48,23 +48,23 @@ impl Input {
         named.map(String::as_str)
     }
 
-    fn limit(&self) -> Result<usize, LogsError> {
+    fn limit(&self) -> Result<usize, JsonError> {
         match self.limit.unwrap_or(EVENTS_MAX) {
             limit @ 1..=EVENTS_MAX => Ok(limit),
-            limit => Err(LogsError::invalid(format!(
+            limit => Err(JsonError::invalid(format!(
                 "1 validation error detected: Value '{limit}' at 'limit' failed to satisfy constraint: \
                  Member must have value between 1 and {EVENTS_MAX}"
             ))),
         }
     }
 
-    fn check_times(&self) -> Result<(), LogsError> {
+    fn check_times(&self) -> Result<(), JsonError> {
         if self
             .start_time
             .zip(self.end_time)
             .is_some_and(|(start, end)| start > end)
         {
-            return Err(LogsError::invalid("The start time is after the end time."));
+            return Err(JsonError::invalid("The start time is after the end time."));
         }
         Ok(())
     }
@@ -101,7 +101,7 @@ impl Call<'_> {
         let stream = input
             .log_stream_name
             .as_deref()
-            .ok_or_else(|| LogsError::missing("logStreamName"))?;
+            .ok_or_else(|| JsonError::missing("logStreamName"))?;
         input.check_times()?;
         let (reverse, from) = direction(&input)?;
         let wanted = Wanted {
@@ -118,7 +118,7 @@ impl Call<'_> {
         };
         let mut page = self.page(&wanted, |name| name == stream, in_time).await?;
         if page.lines.is_empty() && !self.has_stream(&function, stream).await? {
-            return Err(LogsError::no_stream());
+            return Err(JsonError::no_stream());
         }
         if reverse {
             page.lines.reverse();
@@ -140,17 +140,17 @@ impl Call<'_> {
         let function = self.function(input.named())?;
         input.check_times()?;
         if input.log_stream_names.len() > STREAMS_MAX {
-            return Err(LogsError::invalid(format!(
+            return Err(JsonError::invalid(format!(
                 "There may be at most {STREAMS_MAX} logStreamNames."
             )));
         }
         if !input.log_stream_names.is_empty() && input.log_stream_name_prefix.is_some() {
-            return Err(LogsError::invalid(
+            return Err(JsonError::invalid(
                 "Only one of logStreamNames and logStreamNamePrefix can be given.",
             ));
         }
         let pattern = Pattern::parse(input.filter_pattern.as_deref().unwrap_or(""))?;
-        let invalid = || LogsError::invalid("The specified nextToken is invalid.");
+        let invalid = || JsonError::invalid("The specified nextToken is invalid.");
         let token = input.next_token.as_ref();
         let wanted = Wanted {
             function: &function,
@@ -197,7 +197,7 @@ impl Call<'_> {
         wanted: &Wanted<'_>,
         of_stream: impl Fn(&str) -> bool + Send + Sync,
         fits: impl Fn(&LogEvent) -> bool,
-    ) -> Result<Page, LogsError> {
+    ) -> Result<Page, JsonError> {
         let after = wanted.from.and_then(|from| match wanted.reverse {
             false => from.before_record(),
             true => from.behind_record(),
@@ -249,11 +249,11 @@ impl Call<'_> {
 }
 
 /// Which way GetLogEvents goes, and from where.
-fn direction(input: &Input) -> Result<(bool, Option<Between>), LogsError> {
+fn direction(input: &Input) -> Result<(bool, Option<Between>), JsonError> {
     let Some(token) = &input.next_token else {
         return Ok((!input.start_from_head, None));
     };
-    let invalid = || LogsError::invalid("The specified nextToken is invalid.");
+    let invalid = || JsonError::invalid("The specified nextToken is invalid.");
     let (way, place) = token.split_once('/').ok_or_else(invalid)?;
     let place = Between::read(place).ok_or_else(invalid)?;
     match way {

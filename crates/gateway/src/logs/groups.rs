@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use squall_store::logs::{LogGroup, RecordQuery, StreamView};
 use squall_types::FunctionName;
 
-use super::error::LogsError;
 use super::{Answer, Call, group_arn, group_of, read_name, with_next, with_some};
+use crate::awsjson::JsonError;
 use crate::page;
 
 const PAGE_ITEMS_MAX: usize = 50;
@@ -51,28 +51,28 @@ impl Input {
         named.or(self.resource_arn.as_ref()).map(String::as_str)
     }
 
-    fn limit(&self) -> Result<usize, LogsError> {
+    fn limit(&self) -> Result<usize, JsonError> {
         match self.limit.unwrap_or(PAGE_ITEMS_MAX) {
             limit @ 1..=PAGE_ITEMS_MAX => Ok(limit),
-            limit => Err(LogsError::invalid(format!(
+            limit => Err(JsonError::invalid(format!(
                 "1 validation error detected: Value '{limit}' at 'limit' failed to satisfy constraint: \
                  Member must have value between 1 and {PAGE_ITEMS_MAX}"
             ))),
         }
     }
 
-    fn after(&self) -> Result<Option<String>, LogsError> {
-        let invalid = || LogsError::invalid("The specified nextToken is invalid.");
+    fn after(&self) -> Result<Option<String>, JsonError> {
+        let invalid = || JsonError::invalid("The specified nextToken is invalid.");
         let token = self.next_token.as_ref();
         token
             .map(|token| page::name(token).ok_or_else(invalid))
             .transpose()
     }
 
-    fn labels(&self) -> Result<BTreeMap<String, String>, LogsError> {
+    fn labels(&self) -> Result<BTreeMap<String, String>, JsonError> {
         let labels = self.tags.clone().map(serde_json::from_value).transpose();
         Ok(labels
-            .map_err(|error| LogsError::serialization(&error))?
+            .map_err(|error| JsonError::serialization(&error))?
             .unwrap_or_default())
     }
 }
@@ -83,9 +83,9 @@ impl Call<'_> {
         let name = input
             .log_group_name
             .as_deref()
-            .ok_or_else(|| LogsError::missing("logGroupName"))?;
+            .ok_or_else(|| JsonError::missing("logGroupName"))?;
         let Some(function) = read_name(name) else {
-            return Err(LogsError::not_implemented(&format!(
+            return Err(JsonError::not_implemented(&format!(
                 "A log group that is no function's (`{name}` is not /aws/lambda/NAME)"
             )));
         };
@@ -95,12 +95,12 @@ impl Call<'_> {
                 .as_deref()
                 .is_some_and(|class| class != "STANDARD")
         {
-            return Err(LogsError::not_implemented(
+            return Err(JsonError::not_implemented(
                 "A log group with a key or of another class than STANDARD",
             ));
         }
         if self.exists(&function) {
-            return Err(LogsError::new(
+            return Err(JsonError::new(
                 "ResourceAlreadyExistsException",
                 "The specified log group already exists",
             ));
@@ -153,7 +153,7 @@ impl Call<'_> {
         Ok(with_next(json!({ "logGroups": shapes }), next))
     }
 
-    fn page_of_groups(&self, input: &Input) -> Result<(Vec<FunctionName>, Option<String>), LogsError> {
+    fn page_of_groups(&self, input: &Input) -> Result<(Vec<FunctionName>, Option<String>), JsonError> {
         let mut all: BTreeSet<FunctionName> = self.logs.functions().into_keys().collect();
         all.extend(self.logs.groups().into_keys());
         let (prefix, part) = (&input.log_group_name_prefix, &input.log_group_name_pattern);
@@ -174,7 +174,7 @@ impl Call<'_> {
     }
 
     /// When a function's first kept line was written.
-    async fn first_ms(&self, function: &FunctionName) -> Result<i64, LogsError> {
+    async fn first_ms(&self, function: &FunctionName) -> Result<i64, JsonError> {
         let first = RecordQuery {
             function: function.clone(),
             after: None,
@@ -199,9 +199,9 @@ impl Call<'_> {
         let input: Input = self.input()?;
         let days = input
             .retention_in_days
-            .ok_or_else(|| LogsError::missing("retentionInDays"))?;
+            .ok_or_else(|| JsonError::missing("retentionInDays"))?;
         if !RETENTION_DAYS.contains(&days) {
-            return Err(LogsError::invalid(format!(
+            return Err(JsonError::invalid(format!(
                 "1 validation error detected: Value '{days}' at 'retentionInDays' failed to satisfy constraint: \
                  Member must satisfy enum value set: {RETENTION_DAYS:?}"
             )));
@@ -250,7 +250,7 @@ impl Call<'_> {
             .map(serde_json::from_value::<Vec<String>>)
             .transpose();
         let mut keys = of_group
-            .map_err(|error| LogsError::serialization(&error))?
+            .map_err(|error| JsonError::serialization(&error))?
             .unwrap_or_default();
         keys.extend(input.tag_keys.iter().cloned());
         self.change_group(&input, |group| group.tags.retain(|key, _| !keys.contains(key)))
@@ -258,7 +258,7 @@ impl Call<'_> {
         Ok(Value::Null)
     }
 
-    async fn change_group(&self, input: &Input, change: impl FnOnce(&mut LogGroup)) -> Result<(), LogsError> {
+    async fn change_group(&self, input: &Input, change: impl FnOnce(&mut LogGroup)) -> Result<(), JsonError> {
         let function = self.function(input.named())?;
         let mut group = self.logs.group(&function).unwrap_or_default();
         change(&mut group);
@@ -273,12 +273,12 @@ impl Call<'_> {
             None | Some("LogStreamName") => false,
             Some("LastEventTime") if prefix.is_none() => true,
             Some("LastEventTime") => {
-                return Err(LogsError::invalid(
+                return Err(JsonError::invalid(
                     "Cannot order by LastEventTime with a logStreamNamePrefix.",
                 ));
             }
             Some(other) => {
-                return Err(LogsError::invalid(format!(
+                return Err(JsonError::invalid(format!(
                     "1 validation error detected: Value '{other}' at 'orderBy' failed to satisfy constraint: \
                      Member must satisfy enum value set: [LogStreamName, LastEventTime]"
                 )));
@@ -320,15 +320,15 @@ impl Call<'_> {
         let stream = input
             .log_stream_name
             .as_deref()
-            .ok_or_else(|| LogsError::missing("logStreamName"))?;
+            .ok_or_else(|| JsonError::missing("logStreamName"))?;
         if !self.has_stream(&function, stream).await? {
-            return Err(LogsError::no_stream());
+            return Err(JsonError::no_stream());
         }
         self.logs.forget_stream(&function, stream).await?;
         Ok(Value::Null)
     }
 
-    pub(super) async fn has_stream(&self, function: &FunctionName, stream: &str) -> Result<bool, LogsError> {
+    pub(super) async fn has_stream(&self, function: &FunctionName, stream: &str) -> Result<bool, JsonError> {
         let streams = self.logs.streams(function).await?;
         Ok(streams.iter().any(|found| found.name == stream))
     }
@@ -347,14 +347,14 @@ fn shape(group_arn: &str, stream: &StreamView) -> Value {
     })
 }
 
-fn check_tags(tags: &BTreeMap<String, String>) -> Result<(), LogsError> {
+fn check_tags(tags: &BTreeMap<String, String>) -> Result<(), JsonError> {
     let fits = |(key, value): (&String, &String)| {
         (1..=128).contains(&key.chars().count()) && value.chars().count() <= 256
     };
     if tags.len() <= TAGS_MAX && tags.iter().all(fits) {
         return Ok(());
     }
-    Err(LogsError::invalid(format!(
+    Err(JsonError::invalid(format!(
         "There may be {TAGS_MAX} tags, whose keys have 1 to 128 characters and whose values at most 256."
     )))
 }
