@@ -7,6 +7,7 @@ import tempfile
 import pytest
 
 from functions import fresh_name
+from functions import fresh_name
 from squall_server import Server, binary, still_running, wait_for_end
 
 
@@ -47,6 +48,20 @@ def server(request, workdir):
 def client(server):
     """The module's checked boto3 Lambda client."""
     return server.client()
+
+
+@pytest.fixture(scope="module")
+def s3(server):
+    """The module's checked boto3 S3 client."""
+    return server.client("s3")
+
+
+@pytest.fixture
+def bucket(s3):
+    """A bucket of the test's own."""
+    name = fresh_name("bucket")
+    s3.create_bucket(Bucket=name)
+    return name
 
 
 @pytest.fixture(scope="session")

@@ -22,18 +22,6 @@ from functions import PYTHON, ROLE, fresh_name, zipped
 MIB = 1024 * 1024
 
 
-@pytest.fixture(scope="module")
-def s3(server):
-    return server.client("s3")
-
-
-@pytest.fixture
-def bucket(s3):
-    name = fresh_name("bucket")
-    s3.create_bucket(Bucket=name)
-    return name
-
-
 def refused(call, code, status=None):
     with pytest.raises(ClientError) as error:
         call()

@@ -12,11 +12,6 @@ from test_access import HOME, SITE, Holder, inside
 
 
 @pytest.fixture(scope="module")
-def s3(server):
-    return server.client("s3")
-
-
-@pytest.fixture(scope="module")
 def buckets(s3):
     """One that is open and one that is not, each with an object."""
     names = fresh_name("open"), fresh_name("closed")

@@ -62,18 +62,6 @@ class Queue:
         return found
 
 
-@pytest.fixture(scope="module")
-def s3(server):
-    return server.client("s3")
-
-
-@pytest.fixture
-def bucket(s3):
-    name = fresh_name("events")
-    s3.create_bucket(Bucket=name)
-    return name
-
-
 def test_a_queue_is_told_of_every_kind_of_change(server, s3, bucket):
     queue = Queue(server)
     notify(s3, bucket, QueueConfigurations=[

@@ -17,23 +17,10 @@ from botocore.exceptions import ClientError
 
 import wire
 from conftest import judged
-from functions import fresh_name
 from squall_server import Server, wait_until
 from test_disk import small_disk  # noqa: F401 (a fixture)
 
 MIB = 1024 * 1024
-
-
-@pytest.fixture(scope="module")
-def s3(server):
-    return server.client("s3")
-
-
-@pytest.fixture
-def bucket(s3):
-    name = fresh_name("hostile")
-    s3.create_bucket(Bucket=name)
-    return name
 
 
 class Declared(botocore.auth.S3SigV4Auth):
