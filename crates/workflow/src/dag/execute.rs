@@ -85,18 +85,28 @@ async fn once(inner: &Inner, run: &Run, inputs: Option<&[Vec<Argument>]>) -> Res
         }
         async move { (node, step::run(inner, run, node, arguments, travelling).await) }
     };
-    for node in topology.sources() {
-        running.push(start(node, &answers));
-    }
-    while let Some((node, answer)) = running.next().await {
+    let mut ready: Vec<usize> = topology.sources().collect();
+    loop {
+        let (node, answer) = if running.is_empty()
+            && let [only] = ready[..]
+        {
+            // The set wakes its task after each poll of an only future, and with it a thread; a chain goes without.
+            ready.clear();
+            start(only, &answers).await
+        } else {
+            running.extend(ready.drain(..).map(|node| start(node, &answers)));
+            running
+                .next()
+                .await
+                .expect("the sink of a DAG runs after all others")
+        };
         let answer = answer?;
         if node == topology.sink {
             return Ok(answer.value);
         }
         answers[node] = Some(Arc::new(answer));
-        progress.answered(node, |next| running.push(start(next, &answers)));
+        progress.answered(node, |next| ready.push(next));
     }
-    unreachable!("the sink of a DAG runs after all others")
 }
 
 /// Several sources must not begin a session each, or their sessions would not go together where they meet.
