@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::at_once::at_once;
 use crate::error::ApiError;
 use crate::gateway::Gateway;
 use crate::places::Places;
@@ -63,7 +64,7 @@ pub(crate) async fn serve(
             break;
         };
         let (gateway, stop) = (gateway.clone(), stop.clone());
-        connections.spawn(async move {
+        connections.spawn(at_once(async move {
             match TcpStream::from_std(stream) {
                 // Whoever comes by a door is on the loopback of its own network.
                 Ok(stream) => {
@@ -73,7 +74,7 @@ pub(crate) async fn serve(
                 Err(error) => tracing::debug!(%function, %error, "a connection by a door was gone at once"),
             }
             drop(at_door);
-        });
+        }));
     }
     connections.close();
     connections.wait().await;

@@ -3,6 +3,7 @@
 //! It listens on one port. A request is a function URL's, Lambda's, or Squall's own; each has a module that alone
 //! knows its JSON. What runs a function is behind `types::Invoke`: the gateway does not know who that is.
 
+mod at_once;
 mod authenticate;
 mod authorize;
 mod awsjson;

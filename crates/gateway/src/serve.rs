@@ -14,6 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::at_once::at_once;
 use crate::door::{self, Door};
 use crate::gateway::Gateway;
 use crate::places::{Place, Places};
@@ -65,9 +66,9 @@ impl Gateway {
             match accepted {
                 Ok((stream, peer)) => {
                     let (gateway, stop) = (gateway.clone(), stop.clone());
-                    connections.spawn(async move {
+                    connections.spawn(at_once(async move {
                         serve_connection(gateway, stream, peer, stop, place, None).await;
-                    });
+                    }));
                 }
                 Err(error) if is_passing(&error) => {
                     tracing::warn!(%error, "could not accept a connection");
