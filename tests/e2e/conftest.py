@@ -7,7 +7,6 @@ import tempfile
 import pytest
 
 from functions import fresh_name
-from functions import fresh_name
 from squall_server import Server, binary, still_running, wait_for_end
 
 

@@ -23,6 +23,7 @@ use crate::authenticate::Peer;
 use crate::body::Room;
 use crate::door::{self, Door};
 use crate::reply::Body;
+use crate::scheme::Scheme;
 use crate::service::{self, Service};
 use crate::sigv4::{Signer, Verifier};
 use crate::{bus, iam, lambda, logs, native, s3, scheduler, sqs, sts, url};
@@ -34,16 +35,19 @@ pub struct GatewayConfig {
     pub home: Home,
     /// Where it listens, for links to itself.
     pub address: SocketAddr,
+    /// Whether that speaks TLS.
+    pub is_tls: bool,
     /// The most connections at once; further ones wait to be accepted.
     pub connections_max: usize,
 }
 
 impl GatewayConfig {
     /// The defaults for a server at `address`.
-    pub fn new(home: Home, address: SocketAddr) -> Self {
+    pub fn new(home: Home, address: SocketAddr, is_tls: bool) -> Self {
         Self {
             home,
             address,
+            is_tls,
             connections_max: 4096,
         }
     }
@@ -150,6 +154,16 @@ impl Gateway {
     pub fn with_visitors(mut self, visitors: mpsc::Receiver<Visitor>) -> Self {
         self.visitors = Some(visitors);
         self
+    }
+
+    /// How and at which port everybody reaches this server.
+    pub(crate) fn public(&self) -> (Scheme, u16) {
+        let scheme = if self.config.is_tls {
+            Scheme::Https
+        } else {
+            Scheme::Http
+        };
+        (scheme, self.config.address.port())
     }
 
     /// Answers one request, whoever it is for.

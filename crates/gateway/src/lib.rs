@@ -25,14 +25,17 @@ mod places;
 mod reply;
 mod s3;
 mod scheduler;
+mod scheme;
 mod serve;
 mod service;
 pub mod sigv4;
 mod sqs;
 mod sts;
+mod tls;
 mod trace;
 mod url;
 mod xml;
 
 pub use gateway::{Access, Engines, Gateway, GatewayConfig, WriteMetrics};
-pub use serve::ServeError;
+pub use serve::{Listeners, ServeError};
+pub use tls::{Tls, TlsError};

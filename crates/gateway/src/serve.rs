@@ -10,6 +10,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -19,6 +20,8 @@ use crate::door::{self, Door};
 use crate::gateway::Gateway;
 use crate::places::{Place, Places};
 use crate::reply;
+use crate::scheme::Scheme;
+use crate::tls::Tls;
 
 /// A client that has not sent its whole head by then is not waited for.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
@@ -38,12 +41,30 @@ pub enum ServeError {
     Accept(#[from] std::io::Error),
 }
 
+/// Where the gateway is reached.
+pub struct Listeners {
+    /// For everybody.
+    pub public: TcpListener,
+    /// What `public` speaks, where not HTTP alone.
+    pub tls: Option<Tls>,
+    /// HTTP without TLS, for functions on this host.
+    pub local: Option<TcpListener>,
+}
+
+/// What all connections of a gateway share.
+struct Serving {
+    gateway: Arc<Gateway>,
+    connections: TaskTracker,
+    places: Places,
+    stop: CancellationToken,
+}
+
 impl Gateway {
     /// Serves until `stop` is cancelled, and then until the last request is answered.
     ///
     /// # Errors
     /// [`ServeError`] when no connection can be accepted any more.
-    pub async fn serve(mut self, listener: TcpListener, stop: CancellationToken) -> Result<(), ServeError> {
+    pub async fn serve(mut self, listeners: Listeners, stop: CancellationToken) -> Result<(), ServeError> {
         let visitors = self.visitors.take();
         let gateway = Arc::new(Self {
             stop: stop.clone(),
@@ -53,21 +74,46 @@ impl Gateway {
         if let Some(visitors) = visitors {
             connections.spawn(door::serve(gateway.clone(), visitors, stop.clone()));
         }
-        let places = Places::new(gateway.config.connections_max);
+        let serving = Serving {
+            places: Places::new(gateway.config.connections_max),
+            gateway,
+            connections,
+            stop,
+        };
+        let Listeners { public, tls, local } = listeners;
+        let local = async {
+            match local {
+                Some(local) => serving.accept(local, None).await,
+                None => Ok(()),
+            }
+        };
+        tokio::try_join!(serving.accept(public, tls), local)?;
+        serving.connections.close();
+        serving.connections.wait().await;
+        Ok(())
+    }
+}
+
+impl Serving {
+    /// Takes connections up until the server ends, and then leaves the listener.
+    async fn accept(&self, listener: TcpListener, tls: Option<Tls>) -> Result<(), ServeError> {
         loop {
             let place = tokio::select! {
-                place = places.take() => place,
-                () = stop.cancelled() => break,
+                place = self.places.take() => place,
+                () = self.stop.cancelled() => return Ok(()),
             };
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
-                () = stop.cancelled() => break,
+                () = self.stop.cancelled() => return Ok(()),
             };
             match accepted {
                 Ok((stream, peer)) => {
-                    let (gateway, stop) = (gateway.clone(), stop.clone());
-                    connections.spawn(at_once(async move {
-                        serve_connection(gateway, stream, peer, stop, place, None).await;
+                    let (gateway, stop, tls) = (self.gateway.clone(), self.stop.clone(), tls.clone());
+                    self.connections.spawn(at_once(async move {
+                        match tls {
+                            None => serve_connection(gateway, stream, peer, stop, place, None).await,
+                            Some(tls) => serve_tls(gateway, stream, peer, stop, place, tls).await,
+                        }
                     }));
                 }
                 Err(error) if is_passing(&error) => {
@@ -77,10 +123,6 @@ impl Gateway {
                 Err(error) => return Err(error.into()),
             }
         }
-        drop(listener);
-        connections.close();
-        connections.wait().await;
-        Ok(())
     }
 }
 
@@ -96,6 +138,31 @@ fn is_passing(error: &std::io::Error) -> bool {
         .is_some_and(|code| TOO_MANY_FILES.contains(&code))
 }
 
+/// A connection by TLS. Until its handshake is done it is idle, so it may have to give up its place.
+async fn serve_tls(
+    gateway: Arc<Gateway>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    stop: CancellationToken,
+    place: Place,
+    tls: Tls,
+) {
+    let accepted = async {
+        stream.set_nodelay(true)?;
+        tls.accept(stream).await
+    };
+    let accepted = tokio::select! {
+        accepted = accepted => accepted,
+        () = stop.cancelled() => return,
+        () = place.given_up() => return,
+    };
+    match accepted {
+        Ok(stream) => serve_stream(gateway, stream, (peer, Scheme::Https), stop, place, None).await,
+        Err(error) => tracing::debug!(%peer, %error, "a handshake failed"),
+    }
+}
+
+/// A connection without TLS, by the port or by a door.
 pub(crate) async fn serve_connection(
     gateway: Arc<Gateway>,
     stream: TcpStream,
@@ -104,12 +171,23 @@ pub(crate) async fn serve_connection(
     place: Place,
     door: Option<Door>,
 ) {
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%peer, %error, "the connection was gone at once");
-        return;
+    match stream.set_nodelay(true) {
+        Ok(()) => serve_stream(gateway, stream, (peer, Scheme::Http), stop, place, door).await,
+        Err(error) => tracing::debug!(%peer, %error, "the connection was gone at once"),
     }
+}
+
+async fn serve_stream(
+    gateway: Arc<Gateway>,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    (peer, scheme): (SocketAddr, Scheme),
+    stop: CancellationToken,
+    place: Place,
+    door: Option<Door>,
+) {
     let service = service_fn(|mut request: Request<Incoming>| {
         let (gateway, busy) = (gateway.clone(), place.begin());
+        request.extensions_mut().insert(scheme);
         if let Some(door) = &door {
             request.extensions_mut().insert(door.clone());
         }

@@ -25,6 +25,7 @@ use crate::authorize::Asked;
 use crate::error::ApiError;
 use crate::gateway::Gateway;
 use crate::reply::{self, Body};
+use crate::scheme::Scheme;
 
 const SERVICES: &[&str] = &["sqs"];
 /// A batch of a mebibyte, escaped by a form as badly as can be.
@@ -36,6 +37,8 @@ struct Call<'a> {
     input: Input,
     /// The host that the client knows us by: queue URLs carry it.
     host: String,
+    /// How it has come.
+    scheme: Scheme,
     account: String,
     sender: String,
 }
@@ -106,6 +109,7 @@ async fn perform(
             .and_then(|host| host.to_str().ok())
             .unwrap_or("localhost")
             .to_owned(),
+        scheme: Scheme::of(&head.extensions),
         account: gateway.config.home.account.clone(),
         sender,
     };
@@ -185,7 +189,7 @@ impl Call<'_> {
     }
 
     fn url(&self, name: &str) -> String {
-        format!("http://{}/{}/{name}", self.host, self.account)
+        format!("{}://{}/{}/{name}", self.scheme.as_str(), self.host, self.account)
     }
 
     /// The name of the queue that `QueueUrl` is the address of, whatever host it names.

@@ -1,4 +1,4 @@
-//! The commands' way to a server: signed HTTP/1.1 requests, one at a time, over plain http.
+//! The commands' way to a server: signed HTTP/1.1 requests, one at a time.
 //!
 //! Called by `commands::*`. Bounded by: a time to connect, a time to answer (none for an invocation, which has its
 //! function's own), and the most bytes that an answer may have.
@@ -6,6 +6,7 @@
 pub(crate) mod lambda;
 pub(crate) mod sqs;
 mod target;
+mod trust;
 
 use std::time::{Duration, SystemTime};
 
@@ -14,6 +15,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
@@ -159,25 +161,35 @@ impl Refusal {
 #[derive(Debug)]
 pub(crate) struct Client {
     target: Target,
-    http: legacy::Client<HttpConnector, Full<Bytes>>,
+    http: legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
 }
 
 impl Client {
     /// Nothing is sent yet.
-    pub(crate) fn new(target: Target) -> Self {
+    ///
+    /// # Errors
+    /// When the certificates to trust cannot be read, for an `https://` endpoint.
+    pub(crate) fn new(target: Target) -> anyhow::Result<Self> {
         let mut connector = HttpConnector::new();
         connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
         connector.set_nodelay(true);
+        connector.enforce_http(false);
+        let tls = trust::of(&target.endpoint)?;
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(tls)
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(connector);
         let http = legacy::Client::builder(TokioExecutor::new()).build(connector);
-        Self { target, http }
+        Ok(Self { target, http })
     }
 
     /// Where `args` and the environment point.
     pub(crate) fn connect(args: &ServerArgs) -> anyhow::Result<Self> {
-        Ok(Self::new(Target::find(args)?))
+        Self::new(Target::find(args)?)
     }
 
-    /// Where requests go: `http://HOST:PORT`.
+    /// Where requests go: `http://HOST:PORT`, or `https://`.
     pub(crate) fn endpoint(&self) -> &str {
         &self.target.endpoint
     }

@@ -17,14 +17,14 @@ pub(crate) struct Endpoint {
 }
 
 impl Endpoint {
-    /// Writes `http://ADDRESS`, whole or not at all.
+    /// Writes `url`, whole or not at all.
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub(crate) fn announce(data_dir: &Path, address: SocketAddr) -> anyhow::Result<Self> {
+    pub(crate) fn announce(data_dir: &Path, url: &str) -> anyhow::Result<Self> {
         let path = data_dir.join(FILE);
         let fresh = data_dir.join(format!("{FILE}.new"));
-        fs::write(&fresh, format!("{}\n", url(address)))
+        fs::write(&fresh, format!("{url}\n"))
             .and_then(|()| fs::rename(&fresh, &path))
             .with_context(|| format!("could not write `{}`", path.display()))?;
         Ok(Self { path })
@@ -41,7 +41,7 @@ impl Drop for Endpoint {
 
 /// The URL of a server that listens on `address`.
 /// A server on all addresses is told by the loopback address, which is always among them.
-pub(crate) fn url(address: SocketAddr) -> String {
+pub(crate) fn url(scheme: &str, address: SocketAddr) -> String {
     let mut address = address;
     if address.ip().is_unspecified() {
         let loopback: std::net::IpAddr = if address.is_ipv4() {
@@ -51,7 +51,7 @@ pub(crate) fn url(address: SocketAddr) -> String {
         };
         address.set_ip(loopback);
     }
-    format!("http://{address}")
+    format!("{scheme}://{address}")
 }
 
 /// The URL that the server of `data_dir` announced; `None` when none runs there (or none ever did).
@@ -75,8 +75,8 @@ mod tests {
     fn is_there_while_the_server_is() {
         let dir = tempfile::tempdir().expect("a temporary folder");
         assert_eq!(read(dir.path()).expect("readable"), None);
-        let endpoint =
-            Endpoint::announce(dir.path(), "0.0.0.0:9400".parse().expect("an address")).expect("written");
+        let url = url("http", "0.0.0.0:9400".parse().expect("an address"));
+        let endpoint = Endpoint::announce(dir.path(), &url).expect("written");
         assert_eq!(
             read(dir.path()).expect("readable").as_deref(),
             Some("http://127.0.0.1:9400")

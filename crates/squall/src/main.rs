@@ -7,12 +7,14 @@ mod commands;
 mod credentials;
 mod endpoint;
 mod events;
+mod listen;
 mod metrics;
 mod node;
 mod objects;
 mod runtimes;
 mod signals;
 mod state;
+mod tls;
 mod up;
 
 use std::process::ExitCode;

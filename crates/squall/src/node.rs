@@ -3,7 +3,6 @@
 //! Everything that a server is made of is named in [`run`], in the order in which it must be there.
 //! Shutting down goes the other way: first no new requests, then no new work, then no instances, then no store.
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,22 +20,23 @@ use squall_runtime_wasm::{Compiler, WasmConfig, WasmRuntime};
 use squall_state::State;
 use squall_store::logs::{LogConfig, LogStore};
 use squall_store::{Embedded, EmbeddedConfig, Seal, Store};
-use squall_types::{DeliverByService, Home, MIB, Visitor};
+use squall_types::{DeliverByService, Home, MIB};
 use squall_workflow::dag::{self, Dags};
-use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::commands;
 use crate::credentials::{self, Credentials};
-use crate::endpoint::{self, Endpoint};
+use crate::endpoint::Endpoint;
 use crate::events::Events;
+use crate::listen::{Listening, listen};
 use crate::metrics;
 use crate::objects;
 use crate::runtimes::Runtimes;
 use crate::signals;
 use crate::state::{self, RunState};
+use crate::tls;
 use crate::up::UpArgs;
 
 /// Connections of functions without a network that the gateway has not taken up; further ones wait at their doors.
@@ -61,16 +61,18 @@ pub(crate) async fn run(args: UpArgs) -> anyhow::Result<()> {
     let (access, credentials) = open_access(&data_dir, &home, store.clone()).await?;
     let logs = LogStore::open(store.clone(), log_config(&args)).await?;
 
-    let listener = TcpListener::bind(args.listen).await.with_context(|| {
-        format!(
-            "could not listen on {}; choose another address with --listen",
-            args.listen
-        )
-    })?;
-    let address = listener.local_addr()?;
-
+    let Listening {
+        listeners,
+        address,
+        url,
+        functions_url,
+    } = listen(&args).await?;
     let (open_doors, visitors) = mpsc::channel(VISITORS_WAITING_MAX);
-    let runtimes = open_runtimes(&args, &home, &data_dir, (address, &access.sessions), open_doors)?;
+    let doors = Doors {
+        port: address.port(),
+        visitors: open_doors,
+    };
+    let runtimes = open_runtimes(&args, &home, &data_dir, (functions_url, &access.sessions), doors)?;
     let registry = open_registry(&args, home.clone(), &data_dir, store.clone(), &runtimes).await?;
     let state = state::open(&args, store.clone()).await?;
     let engines = (&registry, &runtimes, &state);
@@ -81,8 +83,7 @@ pub(crate) async fn run(args: UpArgs) -> anyhow::Result<()> {
     let engines = wire_engines(&dispatcher, &dags, &state, &events, &objects);
     let gateway = open_gateway(
         (access, &credentials),
-        home,
-        address,
+        GatewayConfig::new(home, address, listeners.tls.is_some()),
         &registry,
         &dispatcher,
         &logs,
@@ -94,9 +95,10 @@ pub(crate) async fn run(args: UpArgs) -> anyhow::Result<()> {
     let mut working = work_in_background(&dispatcher, &dags, &state, &logs, &registry, &background);
     working.spawn(events.clone().run(background.clone()));
     working.spawn(objects::sweep(objects));
-    let mut serving = tokio::spawn(gateway.serve(listener, stop.clone()));
-    let announced = Endpoint::announce(&data_dir, address)?;
-    greet(address, &args.data_dir, &credentials);
+    working.spawn(tls::renew_on_hangup(listeners.tls.clone(), background.clone())?);
+    let mut serving = tokio::spawn(gateway.serve(listeners, stop.clone()));
+    let announced = Endpoint::announce(&data_dir, &url)?;
+    greet(&url, &args.data_dir, &credentials);
 
     let ended_early = tokio::select! {
         // Asked to stop, the gateway may have ended before we look: that is not too early.
@@ -182,16 +184,13 @@ fn open_runtimes(
     args: &UpArgs,
     home: &Home,
     data_dir: &Path,
-    (address, sessions): (SocketAddr, &Sessions),
-    visitors: mpsc::Sender<Visitor>,
+    (endpoint, sessions): (String, &Sessions),
+    doors: Doors,
 ) -> anyhow::Result<Runtimes> {
     let processes = ProcessRuntime::new(ProcessConfig {
         home: home.clone(),
-        endpoint: Some(endpoint::url(address)),
-        doors: Some(Doors {
-            port: address.port(),
-            visitors,
-        }),
+        endpoint: Some(endpoint),
+        doors: Some(doors),
         sessions: Some(sessions.clone()),
         walls: args.walls.into(),
         shared: shared_folders(&args.share)?,
@@ -315,8 +314,7 @@ async fn open_access(
 
 fn open_gateway(
     (access, credentials): (Access, &Credentials),
-    home: Home,
-    address: SocketAddr,
+    config: GatewayConfig,
     registry: &Registry,
     dispatcher: &Dispatcher,
     logs: &LogStore,
@@ -325,10 +323,9 @@ fn open_gateway(
     let signer = Signer {
         access_key_id: credentials.access_key_id.clone(),
         secret_access_key: credentials.secret_access_key.clone(),
-        region: home.region.clone(),
+        region: config.home.region.clone(),
         service: "squall".to_owned(),
     };
-    let config = GatewayConfig::new(home, address);
     Gateway::new(
         config,
         registry.clone(),
@@ -359,8 +356,7 @@ async fn keep_house(logs: LogStore, registry: Registry, stop: CancellationToken)
 
 /// What a person at a terminal needs next. On standard output: it is the command's answer, not a log.
 #[expect(clippy::print_stdout, reason = "the greeting is what `squall up` prints")]
-fn greet(address: SocketAddr, data_dir: &Path, credentials: &Credentials) {
-    let url = endpoint::url(address);
+fn greet(url: &str, data_dir: &Path, credentials: &Credentials) {
     let env = if data_dir == Path::new("./.squall") {
         "squall env".to_owned()
     } else {

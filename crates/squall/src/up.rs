@@ -19,6 +19,18 @@ pub(crate) struct UpArgs {
     )]
     pub(crate) listen: SocketAddr,
 
+    /// Speak HTTPS: PEM file with the certificate and then its chain. SIGHUP reads it and its key again.
+    #[arg(long, env = "SQUALL_TLS_CERT", value_name = "FILE", requires = "tls_key")]
+    pub(crate) tls_cert: Option<PathBuf>,
+
+    /// PEM file with the key of --tls-cert.
+    #[arg(long, env = "SQUALL_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
+    pub(crate) tls_key: Option<PathBuf>,
+
+    /// Address by which others reach this server, where it is not --listen: the name in its certificate, say.
+    #[arg(long, env = "SQUALL_PUBLIC_URL", value_name = "URL", value_parser = parse_public_url)]
+    pub(crate) public_url: Option<String>,
+
     /// Folder for everything that is kept; made if it is not there.
     #[arg(
         long,
@@ -115,6 +127,22 @@ impl From<WallsArg> for WallsWanted {
             WallsArg::Off => Self::Off,
         }
     }
+}
+
+/// `http://HOST:PORT` or `https://HOST:PORT`, without a path.
+fn parse_public_url(text: &str) -> Result<String, String> {
+    let wrong = || format!("`{text}` is not a server's address: write https://HOST:PORT");
+    let uri: http::Uri = text.parse().map_err(|_| wrong())?;
+    let is_address =
+        matches!(uri.scheme_str(), Some("http" | "https")) && uri.path() == "/" && uri.query().is_none();
+    if !is_address
+        || uri
+            .authority()
+            .is_none_or(|authority| authority.as_str().contains('@'))
+    {
+        return Err(wrong());
+    }
+    Ok(text.trim_end_matches('/').to_owned())
 }
 
 /// A number and its unit: `500ms`, `1s`, `10m`, `2h`, `14d`.

@@ -10,6 +10,7 @@ use squall_types::RuntimeName;
 use super::{Answer, Call, input, no_content, passes, shapes};
 use crate::error::ApiError;
 use crate::reply::{self, Body};
+use crate::scheme::Scheme;
 use crate::sigv4::presign;
 
 /// How long a link to a package is valid, as on Lambda.
@@ -193,7 +194,8 @@ impl Call<'_> {
         let query = presign(&self.gateway.signer, SystemTime::now(), LINK_VALID, host, &path)
             .map_err(ApiError::platform)?;
         let authority = host.to_str().map_err(ApiError::platform)?;
-        Ok(format!("http://{authority}{path}?{query}"))
+        let scheme = Scheme::of(&self.head.extensions).as_str();
+        Ok(format!("{scheme}://{authority}{path}?{query}"))
     }
 }
 

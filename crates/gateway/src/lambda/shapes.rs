@@ -8,6 +8,7 @@ use squall_registry::{Alias, FunctionConfig, FunctionUrl, LastUpdateStatus};
 use squall_types::{Home, Qualifier, Version};
 
 use crate::clock;
+use crate::scheme::Scheme;
 
 /// `FunctionConfiguration`.
 pub(super) fn configuration(home: &Home, config: &FunctionConfig) -> Value {
@@ -114,10 +115,10 @@ struct Cors<'a> {
 }
 
 /// `FunctionUrlConfig`, with the address at which this server answers.
-pub(super) fn url(home: &Home, url: &FunctionUrl, port: u16, modified: bool) -> Value {
+pub(super) fn url(home: &Home, url: &FunctionUrl, (scheme, port): (Scheme, u16), modified: bool) -> Value {
     let qualifier = url.alias.clone().map(Qualifier::Alias);
     let mut shape = json!({
-        "FunctionUrl": format!("http://{}.lambda-url.{}.localhost:{port}/", url.id, home.region),
+        "FunctionUrl": format!("{}://{}.lambda-url.{}.localhost:{port}/", scheme.as_str(), url.id, home.region),
         "FunctionArn": home.function_arn(&url.function, qualifier.as_ref()),
         "AuthType": url.auth_type,
         "CreationTime": clock::iso(url.created_ms),

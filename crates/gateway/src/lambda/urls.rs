@@ -82,12 +82,7 @@ impl Call<'_> {
     }
 
     fn url(&self, url: &FunctionUrl, modified: bool) -> serde_json::Value {
-        shapes::url(
-            self.gateway.registry.home(),
-            url,
-            self.gateway.config.address.port(),
-            modified,
-        )
+        shapes::url(self.gateway.registry.home(), url, self.gateway.public(), modified)
     }
 }
 

@@ -17,6 +17,7 @@ use super::body::{self, Coming, sums, tell_sum};
 use super::buckets::owner;
 use super::list::{Encode, limit};
 use super::{Face, caller, error, object_arn, objects};
+use crate::scheme::Scheme;
 
 fn id(text: &str) -> S3Result<UploadId> {
     text.parse().map_err(error::of)
@@ -205,9 +206,11 @@ impl Face {
         let host = request
             .headers
             .get(http::header::HOST)
-            .and_then(|host| host.to_str().ok());
+            .and_then(|host| host.to_str().ok())
+            .unwrap_or("localhost");
+        let scheme = Scheme::of(&request.extensions).as_str();
         let mut output = CompleteMultipartUploadOutput {
-            location: Some(format!("http://{}/{bucket}/{key}", host.unwrap_or("localhost"))),
+            location: Some(format!("{scheme}://{host}/{bucket}/{key}")),
             bucket: Some(bucket),
             key: Some(key),
             e_tag: Some(attributes::etag(&record.etag)),

@@ -19,6 +19,7 @@ use super::{internal_error, read};
 use crate::error::ApiError;
 use crate::gateway::Gateway;
 use crate::reply::{self, Body};
+use crate::scheme::Scheme;
 use crate::trace;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -72,14 +73,15 @@ fn request(head: Parts, body: Body, path: String, peer: SocketAddr) -> Option<Re
     *request.uri_mut() = Uri::from(path_and_query.ok()?);
     *request.method_mut() = head.method;
     *request.version_mut() = head.version;
+    let scheme = Scheme::of(&head.extensions);
     let mut headers = head.headers;
     let port = headers
         .get(HOST)
         .and_then(|host| host.to_str().ok()?.rsplit_once(':'))
         .and_then(|(_, port)| HeaderValue::from_str(port).ok())
-        .unwrap_or(HeaderValue::from_static("80"));
+        .unwrap_or(HeaderValue::from_static(scheme.port()));
     headers.insert(FORWARDED_PORT, port);
-    headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
+    headers.insert(FORWARDED_PROTO, HeaderValue::from_static(scheme.as_str()));
     if let Ok(value) = HeaderValue::try_from(peer.ip().to_string()) {
         headers.insert(FORWARDED_FOR, value);
     }

@@ -17,6 +17,7 @@ use squall_registry::FunctionUrl;
 use squall_types::{Home, RequestId};
 
 use crate::clock;
+use crate::scheme::Scheme;
 
 /// All that an event is made of, but its body.
 pub(super) struct Seen<'a> {
@@ -90,7 +91,8 @@ fn headers(seen: &Seen<'_>) -> Map<String, Value> {
     }
     let mut set = |name: &str, value: String| joined.insert(name.to_owned(), Value::from(value));
     set("x-forwarded-for", seen.peer.ip().to_string());
-    set("x-forwarded-proto", "http".to_owned());
+    let scheme = Scheme::of(&seen.head.extensions);
+    set("x-forwarded-proto", scheme.as_str().to_owned());
     set("x-amzn-trace-id", seen.trace_id.to_owned());
     let host = seen
         .head
@@ -98,7 +100,7 @@ fn headers(seen: &Seen<'_>) -> Map<String, Value> {
         .get(header::HOST)
         .and_then(|host| host.to_str().ok())
         .unwrap_or("");
-    let port = host.rsplit_once(':').map_or("80", |(_, port)| port);
+    let port = host.rsplit_once(':').map_or(scheme.port(), |(_, port)| port);
     set("x-forwarded-port", port.to_owned());
     joined
 }

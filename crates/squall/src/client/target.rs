@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use clap::Args;
+use http::uri::Authority;
 
 use crate::{credentials, endpoint};
 
@@ -32,7 +33,7 @@ impl ServerArgs {
 /// A server and the key to sign requests with.
 #[derive(Clone)]
 pub(crate) struct Target {
-    /// `http://HOST:PORT`.
+    /// `http://HOST:PORT`, or `https://`.
     pub(crate) endpoint: String,
     /// Public: names the key.
     pub(crate) access_key_id: String,
@@ -105,23 +106,41 @@ impl Target {
         })
     }
 
-    /// `HOST:PORT`, for the Host header and for a plain connection.
+    /// `HOST:PORT`, for the Host header.
     ///
     /// # Errors
-    /// When the endpoint is not a plain `http://` address.
+    /// When the endpoint is neither an `http://` nor an `https://` address.
     pub(crate) fn authority(&self) -> anyhow::Result<String> {
+        Ok(self.named()?.as_str().to_owned())
+    }
+
+    /// Host and port, for a connection; the port of HTTP or HTTPS where none is named.
+    ///
+    /// # Errors
+    /// As [`Target::authority`].
+    pub(crate) fn address(&self) -> anyhow::Result<(String, u16)> {
+        let authority = self.named()?;
+        let port = if self.endpoint.starts_with("https") {
+            443
+        } else {
+            80
+        };
+        let host = authority.host().trim_matches(['[', ']']);
+        Ok((host.to_owned(), authority.port_u16().unwrap_or(port)))
+    }
+
+    fn named(&self) -> anyhow::Result<Authority> {
         let wrong = || {
             format!(
-                "`{}` is not a server's address: write http://HOST:PORT",
+                "`{}` is not a server's address: write http://HOST:PORT or https://HOST:PORT",
                 self.endpoint
             )
         };
         let uri: http::Uri = self.endpoint.parse().with_context(wrong)?;
-        if uri.scheme_str() != Some("http") {
-            bail!("{} (https is not supported yet)", wrong());
+        if !matches!(uri.scheme_str(), Some("http" | "https")) {
+            bail!("{}", wrong());
         }
-        let authority = uri.authority().with_context(wrong)?;
-        Ok(authority.as_str().to_owned())
+        uri.authority().cloned().with_context(wrong)
     }
 }
 
@@ -154,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn only_plain_http_is_spoken() {
+    fn only_http_with_or_without_tls_is_spoken() {
         let check = |endpoint: &str| {
             let target = Target {
                 endpoint: endpoint.to_owned(),
@@ -166,7 +185,8 @@ mod tests {
         };
         assert_eq!(check("http://127.0.0.1:9400").as_deref(), Some("127.0.0.1:9400"));
         assert_eq!(check("http://[::1]:9400/").as_deref(), Some("[::1]:9400"));
-        assert_eq!(check("https://127.0.0.1:9400"), None);
+        assert_eq!(check("https://a.example:9400").as_deref(), Some("a.example:9400"));
+        assert_eq!(check("ftp://127.0.0.1:9400"), None);
         assert_eq!(check("127.0.0.1:9400"), None);
     }
 }

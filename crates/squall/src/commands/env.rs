@@ -37,10 +37,10 @@ pub(super) fn run(args: &EnvArgs) -> anyhow::Result<ExitCode> {
 
 fn check_reachable(target: &Target) -> anyhow::Result<()> {
     let address = target
-        .authority()?
+        .address()?
         .to_socket_addrs()?
         .next()
-        .context("the address has no port that can be reached")?;
+        .context("its name has no address")?;
     TcpStream::connect_timeout(&address, CONNECT_TIMEOUT)?;
     Ok(())
 }
