@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::ring;
@@ -18,6 +18,8 @@ use tokio_rustls::server::TlsStream;
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The first byte of a TLS connection: a handshake record.
 const HANDSHAKE_RECORD: u8 = 0x16;
+/// As much as a client without TLS has sent in one go, mostly.
+const HEAD_BYTES: usize = 16 * 1024;
 /// What a client hears that speaks HTTP without TLS.
 const PLAIN_HTTP: &[u8] =
     b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\nconnection: close\r\n\r\n\
@@ -98,14 +100,21 @@ impl Tls {
 async fn handshake(acceptor: TlsAcceptor, mut stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
     let mut first = [0];
     if stream.peek(&mut first).await? == 1 && first != [HANDSHAKE_RECORD] {
-        stream.write_all(PLAIN_HTTP).await?;
-        stream.shutdown().await?;
+        refuse(&mut stream).await?;
         return Err(io::Error::new(
             io::ErrorKind::InvalidData,
             "the client speaks no TLS",
         ));
     }
     acceptor.accept(stream).await
+}
+
+/// Tells a client without TLS. What it has sent is read first: an end over unread bytes is a reset, which may overtake
+/// the answer.
+async fn refuse(stream: &mut TcpStream) -> io::Result<()> {
+    stream.read_buf(&mut Vec::with_capacity(HEAD_BYTES)).await?;
+    stream.write_all(PLAIN_HTTP).await?;
+    stream.shutdown().await
 }
 
 fn acceptor(certificate: &Path, key: &Path) -> Result<TlsAcceptor, TlsError> {
