@@ -7,6 +7,8 @@ mod aliases;
 mod code;
 mod event_invoke;
 mod functions;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod input;
 mod invoke;
 mod mappings;

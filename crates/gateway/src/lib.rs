@@ -14,6 +14,9 @@ mod clock;
 mod constraint;
 mod door;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod gateway;
 mod iam;
 mod lambda;

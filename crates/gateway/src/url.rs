@@ -6,6 +6,8 @@
 mod component;
 mod cors;
 mod event;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod response;
 
 use std::net::SocketAddr;

@@ -9,6 +9,9 @@ mod error;
 mod event_invoke;
 mod function;
 mod functions;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod package;
 mod policies;
 mod prepare;

@@ -8,6 +8,9 @@ mod cgroup;
 mod config;
 mod environment;
 mod frame;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod host_call;
 mod interpreter;
 mod managed;

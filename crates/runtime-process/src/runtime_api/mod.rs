@@ -8,6 +8,8 @@
 //! [`machine`] holds the states and what may follow what; [`serve`] turns HTTP into calls of it.
 //! <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html>
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod machine;
 mod serve;
 #[cfg(test)]
@@ -25,6 +27,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use squall_runtime::{Event, Fault};
 use squall_types::FunctionError;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -137,6 +140,10 @@ async fn connection(stream: TcpStream, machine: Arc<Machine>) {
         tracing::debug!(%error, "the runtime's connection ended before it was served");
         return;
     }
+    respond(stream, machine).await;
+}
+
+async fn respond(stream: impl AsyncRead + AsyncWrite + Unpin, machine: Arc<Machine>) {
     let service = service_fn(move |request| {
         let machine = Arc::clone(&machine);
         async move { Ok::<_, std::convert::Infallible>(serve::serve(&machine, request).await) }
