@@ -8,6 +8,8 @@ mod hostile;
 mod reuse;
 mod streams;
 
+use std::time::Duration;
+
 use squall_runtime::{Exit, Fault, LogCapture, Runtime};
 use squall_types::PrepareError;
 
@@ -117,6 +119,31 @@ async fn an_endless_loop_is_dropped_while_another_call_is_answered() {
     }
     // The loop's future is dropped: its sandbox is gone, and the next call is answered.
     assert!(answer(call(&mut *hello, "{}").await.0).contains("Hello"));
+}
+
+/// The one thread is told never to look at clocks as long as it has tasks: two loops must leave it without any.
+#[test]
+fn clocks_are_looked_at_while_loops_run() {
+    let thread = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .event_interval(u32::MAX)
+        .build()
+        .expect("a runtime");
+    let (tell, told) = std::sync::mpsc::channel();
+    for _ in 0..2 {
+        let tell = tell.clone();
+        thread.spawn(async move {
+            let mut looping = World::new().instance(&module("", "(loop (br 0))")).await;
+            let (endless_event, mut log) = (event("{}"), LogCapture::new(1000));
+            let endless = looping.invoke(&endless_event, &mut log);
+            let ended = tokio::time::timeout(Duration::from_millis(100), endless).await;
+            tell.send(ended.is_err()).expect("somebody hears it");
+        });
+    }
+    let cut_off = [(); 2].map(|()| told.recv_timeout(Duration::from_secs(60)));
+    thread.shutdown_background();
+    assert_eq!(cut_off, [Ok(true), Ok(true)]);
 }
 
 #[tokio::test]
