@@ -11,6 +11,7 @@ use wasmtime_wasi_http::p2::bindings::ProxyPre;
 
 use crate::host::{Host, ModuleHost};
 use crate::keyvalue;
+use crate::surroundings;
 
 /// The packages of which components may import interfaces, in their versions 0.2.x.
 const OFFERED: [&str; 7] = [
@@ -65,6 +66,7 @@ impl Loader {
         wasmtime_wasi::p2::add_to_linker_async(&mut components)?;
         wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut components)?;
         keyvalue::add_to_linker(&mut components)?;
+        surroundings::add_to_linker(&mut components)?;
         let mut modules = wasmtime::Linker::new(engine);
         wasmtime_wasi::p1::add_to_linker_async(&mut modules, |host: &mut ModuleHost| &mut host.wasi)?;
         Ok(Self {
@@ -95,12 +97,15 @@ impl Loader {
         };
         let is_offered = |name: &str| {
             let of_wasi = || OFFERED.iter().any(|package| name.starts_with(package));
-            (name.contains("@0.2.") && of_wasi()) || keyvalue::is_offered(name)
+            (name.contains("@0.2.") && of_wasi())
+                || keyvalue::is_offered(name)
+                || surroundings::is_offered(name)
         };
         if let Some((name, _)) = ty.imports(&self.engine).find(|(name, _)| !is_offered(name)) {
             return Err(LoadError::Guest(format!(
                 "the component imports `{name}`, which is not offered; offered are the interfaces of WASI 0.2, \
-                 and those of `wasi:keyvalue@0.2.0-draft`"
+                 those of `wasi:keyvalue@0.2.0-draft`, `wasi:config/store@0.2.0-rc.1` and \
+                 `wasi:logging/logging@0.1.0-draft`"
             )));
         }
         let unlinkable =

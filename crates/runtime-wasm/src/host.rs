@@ -44,6 +44,10 @@ pub(crate) struct Host {
     lent: Option<Lent>,
     /// Who answers what the guest asks of the functions' state, during a call.
     pub(crate) answerer: Answerer,
+    /// Names and values.
+    pub(crate) environment: Arc<[(String, String)]>,
+    /// Where it writes for people.
+    pub(crate) log: Output,
     pub(crate) limits: Limits,
 }
 
@@ -55,7 +59,7 @@ pub(crate) struct ModuleHost {
 
 /// What a call is given.
 pub(crate) struct Given<'a> {
-    pub(crate) environment: &'a [(String, String)],
+    pub(crate) environment: &'a Arc<[(String, String)]>,
     pub(crate) memory_bytes_max: usize,
     pub(crate) stdin: Bytes,
     pub(crate) stdout: Output,
@@ -66,7 +70,7 @@ impl Given<'_> {
     fn builder(self) -> WasiCtxBuilder {
         let mut builder = WasiCtxBuilder::new();
         builder
-            .envs(self.environment)
+            .envs(&self.environment[..])
             .arg("function.wasm")
             .stdin(MemoryInputPipe::new(self.stdin))
             .stdout(self.stdout)
@@ -83,6 +87,7 @@ impl Host {
         let limits = Limits::new(given.memory_bytes_max);
         let mut table = ResourceTable::new();
         table.set_max_capacity(RESOURCES_MAX);
+        let (environment, log) = (given.environment.clone(), given.stderr.clone());
         Self {
             wasi: given.builder().build(),
             http: WasiHttpCtx::new(),
@@ -90,6 +95,8 @@ impl Host {
             hooks: NoOutgoing,
             lent: None,
             answerer: None,
+            environment,
+            log,
             limits,
         }
     }

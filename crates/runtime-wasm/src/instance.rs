@@ -21,7 +21,7 @@ use crate::sandbox::{Kept, Reuse};
 pub(crate) struct Loaded {
     pub(crate) engine: Engine,
     pub(crate) guest: Guest,
-    pub(crate) environment: Vec<(String, String)>,
+    pub(crate) environment: Arc<[(String, String)]>,
     /// Of all linear memories of one call together.
     pub(crate) memory_bytes_max: usize,
     /// Where the function asks for it.

@@ -19,6 +19,7 @@ mod proxy;
 mod respond;
 mod runtime;
 mod sandbox;
+mod surroundings;
 
 pub use compile::{Compiler, compile_in_child};
 pub use runtime::{WasmConfig, WasmRuntime};

@@ -50,7 +50,7 @@ impl Redirected {
 }
 
 impl Output {
-    fn push(&mut self, bytes: &[u8]) {
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
         match self {
             Self::Answer(answer) => answer.push(bytes),
             Self::Log(log) => log.push(bytes),

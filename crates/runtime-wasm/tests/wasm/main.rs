@@ -7,6 +7,7 @@ mod host;
 mod hostile;
 mod reuse;
 mod streams;
+mod surroundings;
 
 use std::time::Duration;
 
