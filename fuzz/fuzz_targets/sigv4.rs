@@ -4,6 +4,8 @@
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime};
 
+use http::request::Parts;
+use http::{HeaderValue, Method, Uri};
 use libfuzzer_sys::fuzz_target;
 use squall_gateway::fuzzing::request;
 use squall_gateway::sigv4::{Signer, Verifier, sign};
@@ -40,15 +42,33 @@ fuzz_target!(|data: &[u8]| {
     if !head.headers.contains_key("host") || sign(&signer, now, &mut head, &body).is_err() {
         return;
     }
-    let read = || {
-        VERIFIER
-            .read(&head, &SERVICES, now)
-            .expect("what our signer wrote is read")
+    let verified = |head: &Parts, body: &[u8]| {
+        let read = VERIFIER.read(head, &SERVICES, now);
+        read.is_ok_and(|signed| signed.verify(head, body).is_ok())
     };
+    assert!(verified(&head, &body), "our own signature is refused");
     assert!(
-        read().verify(&head, &body).is_ok(),
-        "our own signature is refused"
+        !verified(&head, &[&body, b"x".as_slice()].concat()),
+        "a changed body is taken"
     );
-    let changed = [&body, b"x".as_slice()].concat();
-    assert!(read().verify(&head, &changed).is_err(), "a changed body is taken");
+    let mut changed = head.clone();
+    changed.method = if head.method == Method::PUT {
+        Method::POST
+    } else {
+        Method::PUT
+    };
+    assert!(!verified(&changed, &body), "a changed method is taken");
+    let mut changed = head.clone();
+    let before = changed
+        .headers
+        .insert("host", HeaderValue::from_static("changed.invalid"));
+    assert!(
+        before == changed.headers.get("host").cloned() || !verified(&changed, &body),
+        "a changed host is taken"
+    );
+    if let Ok(uri) = format!("{}/x", head.uri.path()).parse::<Uri>() {
+        let mut changed = head.clone();
+        changed.uri = uri;
+        assert!(!verified(&changed, &body), "a changed path is taken");
+    }
 });

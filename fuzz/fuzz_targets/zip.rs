@@ -1,4 +1,4 @@
-//! A package stays within its folder and its bounds, and nothing is left of one that is refused.
+//! A package stays within its folder and its bounds, whether it is taken or refused.
 #![no_main]
 
 use std::sync::LazyLock;
@@ -8,4 +8,4 @@ use tempfile::TempDir;
 
 static FOLDER: LazyLock<TempDir> = LazyLock::new(|| tempfile::tempdir().expect("a temporary folder"));
 
-fuzz_target!(|data: &[u8]| squall_registry::fuzzing::zip(data, &FOLDER.path().join("code")));
+fuzz_target!(|data: &[u8]| squall_registry::fuzzing::zip(data, FOLDER.path()));

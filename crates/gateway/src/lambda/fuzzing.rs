@@ -3,6 +3,7 @@
 use serde::de::DeserializeOwned;
 
 use super::input;
+use crate::error::ApiError;
 
 /// The first byte says which operation's body the rest is.
 pub fn lambda_json(data: &[u8]) {
@@ -12,23 +13,18 @@ pub fn lambda_json(data: &[u8]) {
     match which % 11 {
         0 => {
             if let Some(create) = parsed::<input::CreateFunction>(json) {
-                let refused = create.settings.unsupported.refuse().is_err();
-                let package = create.code.package();
-                assert!(
-                    refused
-                        || package.is_ok()
-                        || package.is_err_and(|error| error.status().is_client_error())
-                );
+                blames_the_client(create.settings.unsupported.refuse());
+                blames_the_client(create.code.package());
             }
         }
         1 => {
             if let Some(update) = parsed::<input::UpdateCode>(json) {
-                drop(update.code.package());
+                blames_the_client(update.code.package());
             }
         }
         2 => {
             if let Some(settings) = parsed::<input::Settings>(json) {
-                drop(settings.unsupported.refuse());
+                blames_the_client(settings.unsupported.refuse());
             }
         }
         3 => drop(parsed::<input::PublishVersion>(json)),
@@ -39,6 +35,16 @@ pub fn lambda_json(data: &[u8]) {
         8 => drop(parsed::<input::Tags>(json)),
         9 => drop(parsed::<input::EventInvoke>(json)),
         _ => drop(parsed::<input::Destinations>(json)),
+    }
+}
+
+fn blames_the_client<T>(answer: Result<T, ApiError>) {
+    if let Err(error) = answer {
+        assert!(
+            error.status().is_client_error(),
+            "refused with {}",
+            error.status()
+        );
     }
 }
 
