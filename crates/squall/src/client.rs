@@ -284,7 +284,13 @@ impl Client {
         let endpoint = &self.target.endpoint;
         let refused = error.is_connect();
         let error = anyhow!(error);
-        if refused {
+        if error.chain().any(trust::is_mistrust) {
+            error.context(format!(
+                "the certificate of `{endpoint}` is not trusted: name a file with it, or with its authority's, in \
+                 {}",
+                trust::BUNDLE
+            ))
+        } else if refused {
             error.context(format!(
                 "no server answers at `{endpoint}`: start one with `squall up`"
             ))

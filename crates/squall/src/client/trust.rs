@@ -2,6 +2,8 @@
 //!
 //! The system's are also those of `SSL_CERT_FILE` and `SSL_CERT_DIR`, where these are set.
 
+use std::error::Error;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,7 +13,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 
-const BUNDLE: &str = "AWS_CA_BUNDLE";
+pub(super) const BUNDLE: &str = "AWS_CA_BUNDLE";
 
 /// What to verify the server at `endpoint` with; nothing is read for one that speaks no TLS.
 ///
@@ -29,6 +31,17 @@ pub(super) fn of(endpoint: &str) -> anyhow::Result<ClientConfig> {
             .with_root_certificates(roots)
             .with_no_client_auth(),
     )
+}
+
+/// Whether an error, or what is wrapped in it, says that a certificate was not accepted.
+pub(super) fn is_mistrust(error: &(dyn Error + 'static)) -> bool {
+    match error.downcast_ref::<rustls::Error>() {
+        Some(error) => matches!(error, rustls::Error::InvalidCertificate(_)),
+        None => {
+            let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+            wrapped.is_some_and(|wrapped| is_mistrust(wrapped))
+        }
+    }
 }
 
 fn of_bundle(path: &Path) -> anyhow::Result<RootCertStore> {
