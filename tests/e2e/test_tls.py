@@ -77,7 +77,7 @@ def echo(client):
 
 def connect(server):
     parts = urllib.parse.urlsplit(server.endpoint)
-    return socket.create_connection((parts.hostname, parts.port), timeout=30)
+    return socket.create_connection((parts.hostname, parts.port), timeout=60)
 
 
 def certificate_of(server, authority):
