@@ -35,19 +35,16 @@ pub struct GatewayConfig {
     pub home: Home,
     /// Where it listens, for links to itself.
     pub address: SocketAddr,
-    /// Whether that speaks TLS.
-    pub is_tls: bool,
     /// The most connections at once; further ones wait to be accepted.
     pub connections_max: usize,
 }
 
 impl GatewayConfig {
     /// The defaults for a server at `address`.
-    pub fn new(home: Home, address: SocketAddr, is_tls: bool) -> Self {
+    pub fn new(home: Home, address: SocketAddr) -> Self {
         Self {
             home,
             address,
-            is_tls,
             connections_max: 4096,
         }
     }
@@ -111,6 +108,8 @@ pub struct Gateway {
     pub(crate) room: Room,
     /// Those who come by doors in functions' walls.
     pub(crate) visitors: Option<mpsc::Receiver<Visitor>>,
+    /// How everybody comes; known once it serves.
+    pub(crate) scheme: Scheme,
     /// Cancelled when the server ends: answers without an end of their own end then.
     pub(crate) stop: CancellationToken,
 }
@@ -145,6 +144,7 @@ impl Gateway {
             signer,
             room: Room::default(),
             visitors: None,
+            scheme: Scheme::Http,
             stop: CancellationToken::new(),
         }
     }
@@ -158,12 +158,7 @@ impl Gateway {
 
     /// How and at which port everybody reaches this server.
     pub(crate) fn public(&self) -> (Scheme, u16) {
-        let scheme = if self.config.is_tls {
-            Scheme::Https
-        } else {
-            Scheme::Http
-        };
-        (scheme, self.config.address.port())
+        (self.scheme, self.config.address.port())
     }
 
     /// Answers one request, whoever it is for.

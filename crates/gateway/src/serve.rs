@@ -66,7 +66,13 @@ impl Gateway {
     /// [`ServeError`] when no connection can be accepted any more.
     pub async fn serve(mut self, listeners: Listeners, stop: CancellationToken) -> Result<(), ServeError> {
         let visitors = self.visitors.take();
+        let Listeners { public, tls, local } = listeners;
         let gateway = Arc::new(Self {
+            scheme: if tls.is_some() {
+                Scheme::Https
+            } else {
+                Scheme::Http
+            },
             stop: stop.clone(),
             ..self
         });
@@ -80,7 +86,6 @@ impl Gateway {
             connections,
             stop,
         };
-        let Listeners { public, tls, local } = listeners;
         let local = async {
             match local {
                 Some(local) => serving.accept(local, None).await,

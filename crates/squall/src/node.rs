@@ -83,7 +83,7 @@ pub(crate) async fn run(args: UpArgs) -> anyhow::Result<()> {
     let engines = wire_engines(&dispatcher, &dags, &state, &events, &objects);
     let gateway = open_gateway(
         (access, &credentials),
-        GatewayConfig::new(home, address, listeners.tls.is_some()),
+        GatewayConfig::new(home, address),
         &registry,
         &dispatcher,
         &logs,
