@@ -52,8 +52,10 @@ impl logging::Host for Host {
             Level::Critical => "CRITICAL",
         };
         let colon = if context.is_empty() { "" } else { ": " };
-        self.log
-            .push(format!("[{level}] {context}{colon}{message}\n").as_bytes());
+        // Each by itself: the log keeps what fits of a large message, which is not copied before.
+        for part in ["[", level, "] ", &context, colon, &message, "\n"] {
+            self.log.push(part.as_bytes());
+        }
         Ok(())
     }
 }
