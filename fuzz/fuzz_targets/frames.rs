@@ -1,30 +1,16 @@
 //! Frames of an instance are those that a plain reading of the protocol finds, up to the first that breaks a bound.
 #![no_main]
 
-use std::sync::LazyLock;
-
 use libfuzzer_sys::fuzz_target;
+use squall_fuzz::block_on;
 use squall_runtime_process::fuzzing::{BODY_BYTES_MAX, DATA_BYTES_MAX, frames};
-use tokio::runtime::{Builder, Runtime};
 
 const HEADER_BYTES_MAX: usize = 64 * 1024;
 /// What an instance asks is answered by the channel itself, and is no answer.
 const HOST_CALL: u8 = 133;
 
-static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
-    Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime")
-});
-
 fuzz_target!(|data: &[u8]| {
-    let got = RUNTIME.block_on(async {
-        let got = frames(data).await;
-        // Nothing here ever waits, and only a runtime that waits lets go of sockets that are closed.
-        tokio::task::yield_now().await;
-        got
-    });
+    let got = block_on(frames(data));
     let mut rest = &data[..data.len().min(DATA_BYTES_MAX)];
     let mut expected = Vec::new();
     while let Some((frame, after)) = plainly(rest) {
