@@ -1,8 +1,8 @@
 //! Control groups: how much memory, how many processes and which share of the processors a function may have.
 //!
 //! `runtime` makes one [`Cgroups`] when the server starts, below the group that the server itself is in, and a [`Cgroup`]
-//! for every process that it starts. The forks of a zygote stay in its group, whose limits grow with their number:
-//! to move a process costs milliseconds where the kernel is busy. Version 2 is one tree of folders; in version 1 every
+//! for every process that it starts. The forks of a zygote stay in its group, whose limits grow with their number.
+//! Version 2 is one tree of folders; in version 1 every
 //! controller has a tree of its own. Empty groups are made ahead of need, and what is left of ended ones is removed
 //! when others are made.
 
@@ -98,16 +98,20 @@ impl Cgroups {
             fs::write(parents[0].join("cgroup.subtree_control"), "+memory +pids +cpu")?;
         }
         weigh_all(version, &parents)?;
-        let cgroups = Arc::new(Self {
-            tree: Tree { version, parents },
+        let cgroups = Arc::new(Self::below(Tree { version, parents }));
+        let trial = cgroups.make()?;
+        lock(&cgroups.ready).push_back(trial);
+        Ok(cgroups)
+    }
+
+    fn below(tree: Tree) -> Self {
+        Self {
+            tree,
             number: AtomicU64::new(0),
             ready: Mutex::default(),
             left: Mutex::default(),
             tidying: Mutex::default(),
-        });
-        let trial = cgroups.make()?;
-        lock(&cgroups.ready).push_back(trial);
-        Ok(cgroups)
+        }
     }
 
     /// A group for one instance. Blocks for some system calls.
@@ -116,14 +120,8 @@ impl Cgroups {
     /// The folders cannot be made or written.
     pub(crate) fn take(self: &Arc<Self>, allowance: Allowance) -> io::Result<Arc<Cgroup>> {
         let ready = lock(&self.ready).pop_front();
-        let group = Cgroup {
-            paths: ready.map_or_else(|| self.make(), Ok)?,
-            all: Arc::clone(self),
-            allowance,
-            instances: AtomicU64::new(0),
-            most: AtomicU64::new(1),
-            kills_told: AtomicU64::new(0),
-        };
+        let paths = ready.map_or_else(|| self.make(), Ok)?;
+        let group = Cgroup::at(paths, Arc::clone(self), allowance);
         group.allow(1)?;
         Ok(Arc::new(group))
     }
@@ -197,11 +195,34 @@ pub(crate) struct Cgroup {
     kills_told: AtomicU64,
 }
 
+/// How a process is put into a group without the kernel holding up all that fork.
+///
+/// What `cgroup.procs` moves may have threads: before each move of it the kernel waits until no thread forks or ends
+/// (`cgroup_threadgroup_rwsem`), which takes milliseconds, also when nothing else runs.
+#[derive(Debug)]
+pub(crate) enum Entrance {
+    /// Version 1: of each controller, where a process that has one thread writes `0` to move itself.
+    Tasks(Vec<fs::File>),
+    /// Version 2: what `clone3` makes the process in.
+    Folder(fs::File),
+}
+
 /// One instance of a group.
 #[derive(Debug)]
 pub(crate) struct Member(Arc<Cgroup>);
 
 impl Cgroup {
+    fn at(paths: PathsOf, all: Arc<Cgroups>, allowance: Allowance) -> Self {
+        Self {
+            paths,
+            all,
+            allowance,
+            instances: AtomicU64::new(0),
+            most: AtomicU64::new(1),
+            kills_told: AtomicU64::new(0),
+        }
+    }
+
     /// One more instance; a zygote counts as one. The limits grow; they do not shrink, since the kernel would wait for memory to be free.
     pub(crate) fn admit(self: &Arc<Self>) -> io::Result<Member> {
         let instances = self.instances.fetch_add(1, Ordering::Relaxed) + 1;
@@ -238,12 +259,38 @@ impl Cgroup {
         }
     }
 
-    /// Where a process writes `0` to move itself here.
-    pub(crate) fn doors(&self) -> io::Result<Vec<fs::File>> {
-        let doors = self.paths.iter().map(|path| path.join("cgroup.procs"));
-        doors
-            .map(|door| fs::File::options().write(true).open(door))
-            .collect()
+    /// How a new process comes to be here.
+    pub(crate) fn entrance(&self) -> io::Result<Entrance> {
+        Ok(match self.all.tree.version {
+            Version::One => {
+                let tasks = self.paths.iter().map(|path| path.join("tasks"));
+                let tasks = tasks.map(|path| fs::File::options().write(true).open(path));
+                Entrance::Tasks(tasks.collect::<io::Result<_>>()?)
+            }
+            Version::Two => Entrance::Folder(fs::File::open(&self.paths[0])?),
+        })
+    }
+
+    /// A group of version 2 in the tester's own, which on a host of version 1 has no controllers. `None` where there is
+    /// none, or it is not for this user.
+    #[cfg(test)]
+    pub(crate) fn of_version_two(name: &str) -> Option<Self> {
+        let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
+        let own = group_of(&mounts, &fs::read_to_string("/proc/self/cgroup").ok()?, None)?;
+        let parent = own.join(format!("{PREFIX}{}", std::process::id()));
+        make(&parent).ok()?;
+        let paths = vec![parent.join(name)];
+        make(&paths[0]).ok()?;
+        let tree = Tree {
+            version: Version::Two,
+            parents: vec![parent],
+        };
+        let nothing = Allowance {
+            memory_bytes_max: 0,
+            folder_bytes_max: 0,
+            memory_mib: 0,
+        };
+        Some(Self::at(paths, Arc::new(Cgroups::below(tree)), nothing))
     }
 
     /// Whether the kernel has killed a process here because there was no memory left, and nobody was told yet.

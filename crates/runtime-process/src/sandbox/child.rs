@@ -64,8 +64,10 @@ pub(super) struct Prepared {
     /// Takes a step and an `errno`; its other end closes with the server.
     pub(super) failure: RawFd,
     pub(super) init: RawFd,
-    /// Of the control groups to be in.
-    pub(super) doors: Vec<RawFd>,
+    /// Of the control groups of version 1 to move to.
+    pub(super) tasks: Vec<RawFd>,
+    /// The control group of version 2 to be made in.
+    pub(super) group: Option<RawFd>,
     /// Sent to the first process when the server ends.
     pub(super) server_died: c_int,
     pub(super) limits: [(libc::__rlimit_resource_t, Option<u64>); 5],
@@ -93,9 +95,9 @@ pub(super) fn run(prepared: &Prepared) -> ! {
 
 /// Returns in the first process only, with the program's number.
 fn build(prepared: &Prepared) -> Result<pid_t, Failure> {
-    for &door in &prepared.doors {
-        // SAFETY: one byte. `0` is who writes it.
-        let written = unsafe { libc::write(door, c"0".as_ptr().cast(), 1) };
+    for &tasks in &prepared.tasks {
+        // SAFETY: one byte. `0` is the thread that writes it, which is all there is of this process yet.
+        let written = unsafe { libc::write(tasks, c"0".as_ptr().cast(), 1) };
         check(Step::Cgroups, written as i64)?;
     }
     lead_session(prepared)?;

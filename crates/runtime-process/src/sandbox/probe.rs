@@ -11,7 +11,14 @@ use rustix::process::{WaitId, WaitIdOptions};
 
 use super::{Limits, OwnNetwork, Program, Room, SpawnError, Spawned, Wall, Walls, spawn};
 use crate::WallsWanted;
-use crate::cgroup::Cgroups;
+use crate::cgroup::{Allowance, Cgroups};
+
+/// Of a process that does nothing.
+const ALLOWANCE: Allowance = Allowance {
+    memory_bytes_max: 64 << 20,
+    folder_bytes_max: 0,
+    memory_mib: 128,
+};
 
 /// The walls that functions get. `stage` is a folder that stays.
 ///
@@ -64,6 +71,9 @@ fn leave_out(walls: &mut Walls, wanted: WallsWanted, wall: Wall, error: io::Erro
     }
     // A network of its own is built as the other namespaces are.
     let falls = |built: Wall| built == wall || (wall, built) == (Wall::Namespaces, Wall::Network);
+    if wall == Wall::Cgroups {
+        walls.cgroups = None;
+    }
     walls.built.retain(|&built| !falls(built));
     walls.missing.push((wall, error.to_string()));
     Ok(())
@@ -82,6 +92,10 @@ fn probe(walls: &Walls, network: Option<OwnNetwork>) -> Result<(), SpawnError> {
         function: "probe".parse().map_err(io::Error::other)?,
         network,
     };
+    // A group may be made by whom the kernel does not let put a process in it.
+    let cgroups = walls.cgroups.as_ref();
+    let cgroup = cgroups.map(|cgroups| cgroups.take(ALLOWANCE)).transpose();
+    let cgroup = cgroup.map_err(|error| SpawnError::Wall(Wall::Cgroups, error))?;
     let program = Program {
         path: None,
         args: &[],
@@ -96,7 +110,7 @@ fn probe(walls: &Walls, network: Option<OwnNetwork>) -> Result<(), SpawnError> {
             processes_max: None,
         },
         room: Some(&room),
-        cgroup: None,
+        cgroup: cgroup.as_deref(),
     };
     let Spawned { pidfd, .. } = spawn(&program, walls)?;
     rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED).map_err(io::Error::from)?;

@@ -20,7 +20,7 @@ use super::child::{self, Prepared, Step};
 use super::enter::Inside;
 use super::mounts::c_bytes as c_string;
 use super::{Program, Wall, Walls, network, seccomp};
-use crate::cgroup::Cgroup;
+use crate::cgroup::{Cgroup, Entrance};
 
 /// The static executable that `build.rs` made.
 static INIT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/squall-init"));
@@ -31,6 +31,8 @@ const DESCRIPTOR_MIN: RawFd = 10;
 const START_MAX: Duration = Duration::from_secs(20);
 /// Signal handlers of the server are not for its children.
 const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;
+/// The new process begins in a control group of version 2.
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
 /// A first process and what speaks of its program.
 #[derive(Debug)]
@@ -94,14 +96,11 @@ pub(crate) fn spawn(program: &Program<'_>, walls: &Walls) -> Result<Spawned, Spa
         failure: above(failure.as_fd())?,
         out: out.as_ref().map(above).transpose()?,
         init: above(init()?.as_fd())?,
-        doors: program.cgroup.map_or_else(|| Ok(Vec::new()), Cgroup::doors)?,
+        entrance: program.cgroup.map(Cgroup::entrance).transpose()?,
     };
     drop((null, status_far, failure, out));
     let prepared = prepare(program, walls, &strings, &held)?;
-    let (pid, pidfd) = make(&prepared).map_err(|error| match prepared.inside {
-        Some(_) => SpawnError::Wall(Wall::Namespaces, error),
-        None => SpawnError::Other(error),
-    })?;
+    let (pid, pidfd) = make(&prepared).map_err(|error| not_made(&prepared, error))?;
     drop(held);
     let spawned = Spawned {
         pid,
@@ -167,7 +166,7 @@ struct Held {
     failure: OwnedFd,
     out: Option<OwnedFd>,
     init: OwnedFd,
-    doors: Vec<File>,
+    entrance: Option<Entrance>,
 }
 
 fn prepare(program: &Program<'_>, walls: &Walls, strings: &Strings, held: &Held) -> io::Result<Prepared> {
@@ -190,7 +189,14 @@ fn prepare(program: &Program<'_>, walls: &Walls, strings: &Strings, held: &Held)
         status: held.status.as_raw_fd(),
         failure: held.failure.as_raw_fd(),
         init: held.init.as_raw_fd(),
-        doors: held.doors.iter().map(AsRawFd::as_raw_fd).collect(),
+        tasks: match &held.entrance {
+            Some(Entrance::Tasks(tasks)) => tasks.iter().map(AsRawFd::as_raw_fd).collect(),
+            Some(Entrance::Folder(_)) | None => Vec::new(),
+        },
+        group: match &held.entrance {
+            Some(Entrance::Folder(folder)) => Some(folder.as_raw_fd()),
+            Some(Entrance::Tasks(_)) | None => None,
+        },
         server_died: if inside.is_some() {
             libc::SIGKILL
         } else {
@@ -216,6 +222,10 @@ fn make(prepared: &Prepared) -> io::Result<(Pid, OwnedFd)> {
     let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
     args.flags = CLONE_CLEAR_SIGHAND | libc::CLONE_PIDFD as u64;
     args.flags |= prepared.inside.as_ref().map_or(0, Inside::flags);
+    if let Some(group) = prepared.group {
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = u64::from(group.cast_unsigned());
+    }
     args.pidfd = &raw mut pidfd as u64;
     args.exit_signal = libc::SIGCHLD as u64;
     // SAFETY: without CLONE_VM this is a fork: the new process has a copy of this thread's stack and of all memory.
@@ -230,6 +240,19 @@ fn make(prepared: &Prepared) -> io::Result<(Pid, OwnedFd)> {
             Ok((pid.expect("the kernel gives a process a number"), pidfd))
         }
         _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Which wall the kernel refused with the process. What it says of control groups it says of no namespace.
+fn not_made(prepared: &Prepared, error: io::Error) -> SpawnError {
+    let of_group = [libc::EACCES, libc::EBUSY, libc::ENODEV, libc::EOPNOTSUPP];
+    let is_of_group = error
+        .raw_os_error()
+        .is_some_and(|errno| of_group.contains(&errno));
+    match (prepared.group, &prepared.inside) {
+        (Some(_), _) if is_of_group => SpawnError::Wall(Wall::Cgroups, error),
+        (_, Some(_)) => SpawnError::Wall(Wall::Namespaces, error),
+        (_, None) => SpawnError::Other(error),
     }
 }
 
@@ -309,4 +332,77 @@ fn socket_pair() -> io::Result<(OwnedFd, OwnedFd)> {
 
 fn above(descriptor: impl AsFd) -> io::Result<OwnedFd> {
     Ok(rustix::io::fcntl_dupfd_cloexec(descriptor, DESCRIPTOR_MIN)?)
+}
+
+#[cfg(test)]
+mod tests {
+    //! The group that a process begins in.
+
+    use std::collections::BTreeMap;
+    use std::path::Path;
+
+    use super::*;
+    use crate::cgroup::Cgroups;
+    use crate::sandbox::Limits;
+
+    const BARE: Walls = Walls {
+        stage: std::path::PathBuf::new(),
+        as_root: false,
+        cgroups: None,
+        built: Vec::new(),
+        missing: Vec::new(),
+    };
+
+    /// Starts `cat /proc/self/cgroup` in a group, and checks that it was there when it began.
+    fn check(group: &Cgroup, name: &str) {
+        let (output, log) = pipe(PipeFlags::CLOEXEC).expect("a pipe");
+        let program = Program {
+            path: Some(Path::new("/bin/cat")),
+            args: &["/proc/self/cgroup".into()],
+            environment: &BTreeMap::new(),
+            dir: Path::new("/"),
+            log: Some(log.as_fd()),
+            socket: None,
+            limits: Limits {
+                data_bytes_max: None,
+                open_files_max: 64,
+                file_bytes_max: None,
+                processes_max: None,
+            },
+            room: None,
+            cgroup: Some(group),
+        };
+        let spawned = spawn(&program, &BARE).expect("a process");
+        drop(log);
+        let mut text = String::new();
+        File::from(output).read_to_string(&mut text).expect("its groups");
+        rustix::process::waitid(WaitId::PidFd(spawned.pidfd.as_fd()), WaitIdOptions::EXITED)
+            .expect("its end");
+        let is_within = |line: &&str| line.ends_with(&format!("/squall-{}/{name}", std::process::id()));
+        let wanted = match group.entrance().expect("an entrance") {
+            Entrance::Tasks(tasks) => tasks.len(),
+            Entrance::Folder(_) => 1,
+        };
+        assert_eq!(text.lines().filter(is_within).count(), wanted, "{text}");
+    }
+
+    #[test]
+    fn a_process_begins_in_its_group_of_every_controller() {
+        // Where the tester may make none, `up` says so and there is nothing to begin in.
+        let Ok(groups) = Cgroups::open() else { return };
+        let allowance = crate::cgroup::Allowance {
+            memory_bytes_max: 64 << 20,
+            folder_bytes_max: 0,
+            memory_mib: 128,
+        };
+        check(&groups.take(allowance).expect("a group"), "0");
+    }
+
+    #[test]
+    fn a_process_begins_in_its_group_of_version_two() {
+        let Some(group) = Cgroup::of_version_two("begins") else {
+            return;
+        };
+        check(&group, "begins");
+    }
 }
