@@ -23,6 +23,10 @@ use clap::Parser;
 
 use commands::Command;
 
+/// A call makes some hundred small objects, and glibc's allocator is an eighth of the CPU that a component's call takes.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Squall runs functions: it answers AWS Lambda's API, and keeps what they share beside them.
 #[derive(Debug, Parser)]
 #[command(
