@@ -189,7 +189,7 @@ async fn send(
         payload: invocation.payload,
         encoding: invocation.encoding,
         deadline: SystemTime::now() + revision.timeout,
-        invoked_function_arn: resolved.invoked_arn.to_string(),
+        invoked_function_arn: resolved.invoked_arn,
         trace_id: invocation.trace_id,
         client_context: invocation.client_context,
         host: host.clone(),

@@ -63,8 +63,12 @@ impl InvocationLog {
     }
 
     async fn hand_over(&mut self, lines: Vec<LogLine>) {
-        let before = std::mem::take(&mut self.before);
-        let events: Vec<LogEvent> = before.into_iter().chain(lines).map(event).collect();
+        let mut events = in_store(std::mem::take(&mut self.before));
+        if events.is_empty() {
+            events = in_store(lines);
+        } else {
+            events.extend(lines.into_iter().map(event));
+        }
         if events.is_empty() {
             return;
         }
@@ -73,7 +77,7 @@ impl InvocationLog {
         }
         let batch = LogBatch {
             function: self.function.clone(),
-            stream: self.stream.to_string(),
+            stream: self.stream.clone(),
             request_id: Some(self.request_id),
             events,
         };
@@ -88,9 +92,9 @@ pub(crate) async fn outside(logs: &LogStore, function: &FunctionName, stream: &s
     }
     let batch = LogBatch {
         function: function.clone(),
-        stream: stream.to_owned(),
+        stream: stream.into(),
         request_id: None,
-        events: lines.into_iter().map(event).collect(),
+        events: in_store(lines),
     };
     logs.append(batch).await;
 }
@@ -99,6 +103,10 @@ pub(crate) async fn outside(logs: &LogStore, function: &FunctionName, stream: &s
 pub(crate) fn unix_ms(at: SystemTime) -> i64 {
     let since = at.duration_since(UNIX_EPOCH);
     since.map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
+
+fn in_store(lines: Vec<LogLine>) -> Vec<LogEvent> {
+    lines.into_iter().map(event).collect()
 }
 
 fn event(line: LogLine) -> LogEvent {

@@ -170,8 +170,10 @@ pub(crate) fn iso(at: SystemTime) -> String {
         .expect("every moment has these fields")
 }
 
+/// With two decimals, by whole numbers: every call is reported.
 fn millis(duration: Duration) -> String {
-    format!("{:.2}", duration.as_secs_f64() * 1000.0)
+    let hundredths = (duration.as_micros() + 5) / 10;
+    format!("{}.{:02}", hundredths / 100, hundredths % 100)
 }
 
 #[cfg(test)]

@@ -177,23 +177,8 @@ impl Host for EventHost {
         if self.own.get().is_none() && !travels {
             return Ok(None);
         }
-        let session = self.session(0).map_err(not_committed)?;
-        match end {
-            End::Failed => {
-                session.abort().await;
-                Ok(None)
-            }
-            End::Answered if self.seed.goes_on => {
-                let context = session.finish().encode();
-                context.map(Some).map_err(|error| not_committed(refusal(error)))
-            }
-            End::Answered => {
-                let committed = session.commit().await;
-                committed
-                    .map(|_| None)
-                    .map_err(|error| not_committed(refusal(error)))
-            }
-        }
+        // Apart, so that a call that has no state does not pay for the room that a commit needs.
+        Box::pin(self.end_session(end)).await
     }
 }
 
@@ -213,6 +198,26 @@ fn inline(encoding: Encoding, body: impl Into<Bytes>) -> HostReply {
 }
 
 impl EventHost {
+    async fn end_session(&self, end: End) -> Result<Option<Bytes>, EndError> {
+        let session = self.session(0).map_err(not_committed)?;
+        match end {
+            End::Failed => {
+                session.abort().await;
+                Ok(None)
+            }
+            End::Answered if self.seed.goes_on => {
+                let context = session.finish().encode();
+                context.map(Some).map_err(|error| not_committed(refusal(error)))
+            }
+            End::Answered => {
+                let committed = session.commit().await;
+                committed
+                    .map(|_| None)
+                    .map_err(|error| not_committed(refusal(error)))
+            }
+        }
+    }
+
     async fn get(&self, request: &HostRequest) -> HostResult {
         let (session, key) = self.target(request)?;
         match session.get(&key).await.map_err(refusal)? {

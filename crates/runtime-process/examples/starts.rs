@@ -121,7 +121,7 @@ fn event() -> Event {
         request_id: RequestId::random(),
         payload: Bytes::from_static(br#"{"a":1}"#),
         deadline: SystemTime::now() + Duration::from_secs(60),
-        invoked_function_arn: "arn:aws:lambda:us-east-1:000000000000:function:f".to_owned(),
+        invoked_function_arn: "arn:aws:lambda:us-east-1:000000000000:function:f".into(),
         trace_id: None,
         client_context: None,
         encoding: Encoding::Json,

@@ -22,7 +22,7 @@ pub struct Event {
     /// When the platform will kill the instance. Functions read it as their remaining time.
     pub deadline: SystemTime,
     /// The ARN as the caller named the function, with the qualifier that it used.
-    pub invoked_function_arn: String,
+    pub invoked_function_arn: Arc<str>,
     /// `X-Amzn-Trace-Id`.
     pub trace_id: Option<String>,
     /// Decoded client context, JSON.

@@ -101,7 +101,7 @@ async fn append(logs: LogStore, n: u64) {
     };
     let batch = LogBatch {
         function: format!("function-{}", n >> 32).parse().expect("a name"),
-        stream: "2026/01/01/[1]0123456789abcdef".to_owned(),
+        stream: "2026/01/01/[1]0123456789abcdef".into(),
         request_id: Some(RequestId::random()),
         events: vec![event],
     };

@@ -56,7 +56,7 @@ pub struct LogBatch {
     /// Whose they are.
     pub function: FunctionName,
     /// The log stream: Lambda's `YYYY/MM/DD/[VERSION]INSTANCE`.
-    pub stream: String,
+    pub stream: Arc<str>,
     /// The invocation; `None` for lines outside of any (a zygote's, a background thread's).
     pub request_id: Option<RequestId>,
     /// The lines, in order.

@@ -4,6 +4,7 @@
 //! yet have a token behind it.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -73,7 +74,7 @@ impl Input {
 /// A line and where it is.
 struct Line {
     at: Between,
-    stream: String,
+    stream: Arc<str>,
     event: LogEvent,
 }
 

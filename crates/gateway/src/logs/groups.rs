@@ -297,7 +297,7 @@ impl Call<'_> {
             }
         }
         if let Some(after) = input.after()? {
-            let at = streams.iter().position(|stream| stream.name == after);
+            let at = streams.iter().position(|stream| *stream.name == *after);
             streams.drain(..at.map_or(0, |at| at + 1));
         }
         let limit = input.limit()?;
@@ -330,7 +330,7 @@ impl Call<'_> {
 
     pub(super) async fn has_stream(&self, function: &FunctionName, stream: &str) -> Result<bool, JsonError> {
         let streams = self.logs.streams(function).await?;
-        Ok(streams.iter().any(|found| found.name == stream))
+        Ok(streams.iter().any(|found| *found.name == *stream))
     }
 }
 

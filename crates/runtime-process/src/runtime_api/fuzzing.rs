@@ -25,7 +25,7 @@ pub async fn runtime_api(data: &[u8]) -> bool {
         payload: Bytes::from_static(b"{}"),
         encoding: Encoding::Json,
         deadline: SystemTime::UNIX_EPOCH + Duration::from_secs(1),
-        invoked_function_arn: "arn".to_owned(),
+        invoked_function_arn: "arn".into(),
         trace_id: None,
         client_context: None,
         host: None,

@@ -110,7 +110,7 @@ pub(crate) fn event(payload: &'static str) -> Event {
         request_id: RequestId::random(),
         payload: payload.into(),
         deadline: SystemTime::now() + Duration::from_secs(3),
-        invoked_function_arn: "arn:aws:lambda:us-east-1:000000000000:function:guest".to_owned(),
+        invoked_function_arn: "arn:aws:lambda:us-east-1:000000000000:function:guest".into(),
         trace_id: None,
         client_context: None,
         encoding: Encoding::Json,

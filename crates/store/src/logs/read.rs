@@ -3,6 +3,7 @@
 //! A place is a record's key without its function's name: twelve bytes that grow with every append.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use squall_types::{FunctionName, RequestId};
@@ -20,7 +21,7 @@ pub struct LogRecord {
     /// Where.
     pub place: Place,
     /// The log stream.
-    pub stream: String,
+    pub stream: Arc<str>,
     /// The invocation, as in a batch.
     pub request_id: Option<RequestId>,
     /// The lines, in order.
@@ -55,7 +56,7 @@ pub struct RecordPage {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StreamView {
     /// Its name.
-    pub name: String,
+    pub name: Arc<str>,
     /// The time of its first line, in milliseconds since 1970.
     pub first_ms: i64,
     /// That of its last.
@@ -137,7 +138,7 @@ impl LogStore {
     /// Those of the store.
     pub async fn streams(&self, function: &FunctionName) -> Result<Vec<StreamView>, StoreError> {
         self.flush().await?;
-        let mut streams: BTreeMap<String, StreamView> = BTreeMap::new();
+        let mut streams: BTreeMap<Arc<str>, StreamView> = BTreeMap::new();
         let mut after = self.head(function);
         loop {
             let mut scan = Scan::prefix(LOGS, record::prefix(function)).limit(READ_STEP_RECORDS);

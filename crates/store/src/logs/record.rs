@@ -3,6 +3,8 @@
 //! A record's key is its function's name, a zero byte (which no name has) and what the append adds: so one
 //! function's records are one range, in the order in which they were appended.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -25,12 +27,14 @@ const MESSAGE_BYTES_MAX: usize = 256 * 1024;
 pub(super) const APPEND_BYTES: usize = 12;
 /// About what an event costs beside its message.
 const EVENT_OVERHEAD_BYTES: usize = 12;
+/// About what a header takes beside its stream's name.
+const HEADER_OVERHEAD_BYTES: usize = 40;
 
 /// What stands before a record's events, so that a query can pass over them unread.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Header {
     pub(super) request_id: Option<RequestId>,
-    pub(super) stream: String,
+    pub(super) stream: Arc<str>,
     /// The time of the newest line, or of the append when there are none.
     pub(super) newest_ms: i64,
 }
@@ -63,7 +67,9 @@ pub(super) fn encode(batch: &LogBatch, now_ms: i64) -> Vec<Bytes> {
             stream: batch.stream.clone(),
             newest_ms: events.iter().map(|event| event.at_ms).max().unwrap_or(now_ms),
         };
-        let bytes = postcard::to_extend(&header, vec![FORMAT]);
+        let mut bytes = Vec::with_capacity(encoded_bytes(&header, events));
+        bytes.push(FORMAT);
+        let bytes = postcard::to_extend(&header, bytes);
         let bytes = bytes.and_then(|bytes| match cut(events) {
             Some(cut) => postcard::to_extend(&cut, bytes),
             None => postcard::to_extend(events, bytes),
@@ -74,6 +80,12 @@ pub(super) fn encode(batch: &LogBatch, now_ms: i64) -> Vec<Bytes> {
             return records;
         }
     }
+}
+
+/// About as much room as a record needs, so that it is written without growing.
+fn encoded_bytes(header: &Header, events: &[LogEvent]) -> usize {
+    let messages: usize = events.iter().map(|event| event.message.len()).sum();
+    HEADER_OVERHEAD_BYTES + header.stream.len() + messages + events.len() * EVENT_OVERHEAD_BYTES
 }
 
 /// How many of these events go into one record.

@@ -10,7 +10,7 @@ fn name(text: &str) -> FunctionName {
 fn batch(function: &str, at_ms: i64, message: &str) -> LogBatch {
     LogBatch {
         function: name(function),
-        stream: "2026/01/01/[1]aa".to_owned(),
+        stream: "2026/01/01/[1]aa".into(),
         request_id: Some(RequestId::random()),
         events: vec![LogEvent {
             at_ms,
@@ -120,7 +120,7 @@ async fn a_stream_is_removed_alone() {
     append_numbered(&logs, "a", 0..200).await;
     for number in 0..150 {
         let other = LogBatch {
-            stream: "2026/01/02/[1]bb".to_owned(),
+            stream: "2026/01/02/[1]bb".into(),
             ..batch("a", 1000 + number, "other")
         };
         logs.append(other).await;

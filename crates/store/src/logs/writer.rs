@@ -238,7 +238,7 @@ impl Writer {
         let mut batch = Batch::durable();
         let mut last = None;
         for (key, entry) in found {
-            if record::decode_header(&key, &entry.value)?.0.stream == stream {
+            if record::decode_header(&key, &entry.value)?.0.stream.as_ref() == stream {
                 usage.bytes = usage
                     .bytes
                     .saturating_sub(record_bytes(key.len(), entry.value.len()));
