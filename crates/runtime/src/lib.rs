@@ -12,6 +12,7 @@ mod event;
 mod host;
 mod instance;
 mod log;
+pub mod network;
 
 pub use event::{Event, Exchange, Reply, Responder};
 pub use host::{
