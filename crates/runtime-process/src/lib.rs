@@ -6,6 +6,7 @@
 
 mod cgroup;
 mod config;
+mod egress;
 mod environment;
 mod frame;
 #[cfg(any(test, feature = "fuzzing"))]

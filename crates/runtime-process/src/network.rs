@@ -1,19 +1,18 @@
-//! Which network a function has: its variable `SQUALL_NETWORK`, and the platform's door where it has none.
+//! Which network a function has, and the platform's door in one of its own.
 //!
-//! `runtime` reads the [`Rule`] when a function is made; `process` keeps a [`serve_door`] open as long as its process.
+//! `runtime` asks for it when an instance is made; `process` keeps a [`serve_door`] open as long as its process.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use squall_types::{FunctionName, Revision, Visitor};
+use squall_runtime::network::{Network, Rule};
+use squall_types::{FunctionName, Visitor};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc};
 
-use crate::sandbox::OwnNetwork;
+use crate::sandbox::{Egress, OwnNetwork};
 
-/// The variable that says the rule.
-const VARIABLE: &str = "SQUALL_NETWORK";
 /// Connections at once by one door; further ones wait.
 const VISITORS_MAX: usize = 64;
 /// After an accept failed (out of descriptors, say), others get a chance to end.
@@ -21,7 +20,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Lambda's port of the Runtime API.
 const RUNTIME_API_PORT: u16 = 9001;
 
-/// How functions without a network reach the platform.
+/// How functions with a network of their own reach the platform.
 #[derive(Debug, Clone)]
 pub struct Doors {
     /// Where the server listens on its host; within walls it is the same port of their own loopback.
@@ -30,45 +29,28 @@ pub struct Doors {
     pub visitors: mpsc::Sender<Visitor>,
 }
 
-/// What a function may reach.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Rule {
-    /// Whatever the host reaches.
-    Host,
-    /// The platform's API by its door, and nothing else.
-    None,
-}
-
-impl Rule {
-    /// # Errors
-    /// What its owner wrote is no rule, in words for the owner.
-    pub(crate) fn of(revision: &Revision) -> Result<Self, String> {
-        match revision.environment.get(VARIABLE).map(String::as_str) {
-            Option::None | Some("host") => Ok(Self::Host),
-            Some("none") => Ok(Self::None),
-            Some("egress") => Err(format!(
-                "{VARIABLE}=egress is not supported: there are `none` and `host`"
-            )),
-            Some(other) => Err(format!(
-                "{VARIABLE}={other} is no rule: there are `none` and `host`"
-            )),
-        }
-    }
-
-    /// The network that is made for it; `None` is the host's.
-    pub(crate) fn network(self, doors: Option<&Doors>, has_runtime_api: bool) -> Option<OwnNetwork> {
-        let door = doors.map(|doors| doors.port);
-        // The server itself may listen on that port.
-        let port = if door == Some(RUNTIME_API_PORT) {
-            RUNTIME_API_PORT + 1
-        } else {
-            RUNTIME_API_PORT
-        };
-        (self == Self::None).then_some(OwnNetwork {
-            door,
-            runtime_api: has_runtime_api.then_some(port),
-        })
-    }
+/// The network that is made for a function; `None` is the host's.
+pub(crate) fn own(network: &Network, doors: Option<&Doors>, has_runtime_api: bool) -> Option<OwnNetwork> {
+    let egress = match network.rule() {
+        Rule::Host => return None,
+        Rule::None => None,
+        Rule::Egress(list) => Some(Egress {
+            network: network.clone(),
+            ports: list.ports().into_iter().collect(),
+        }),
+    };
+    let door = doors.map(|doors| doors.port);
+    // The server itself may listen on that port.
+    let port = if door == Some(RUNTIME_API_PORT) {
+        RUNTIME_API_PORT + 1
+    } else {
+        RUNTIME_API_PORT
+    };
+    Some(OwnNetwork {
+        door,
+        runtime_api: has_runtime_api.then_some(port),
+        egress,
+    })
 }
 
 /// Hands over all who come to a listener that was passed out of a network, until it is dropped or nobody takes them any more.

@@ -19,8 +19,9 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
 use crate::cgroup::{Cgroup, Member};
+use crate::egress;
 use crate::network::{self, Doors};
-use crate::sandbox::{self, Limits, Program, Room, SpawnError, Spawned, Walls};
+use crate::sandbox::{self, Limits, OwnNetwork, Program, Room, SpawnError, Spawned, Walls};
 
 /// Starts waiting for the one thread that starts processes; reaching it makes callers wait.
 const STARTS_WAITING_MAX: usize = 1024;
@@ -166,17 +167,15 @@ impl Process {
         let pidfd = child.spawned.pidfd.try_clone()?;
         let kill = child.spawned.kill;
         let ended = sandbox::watch(pidfd.try_clone()?)?;
-        let own = Listeners::of(&mut child.spawned, room)?;
+        let network = room.and_then(|room| room.network.as_ref());
+        let mut passed = Passed::of(&mut child.spawned, network)?;
         let cgroup = child.cgroup.clone();
         let member = cgroup.as_ref().map(Cgroup::admit).transpose()?;
         let (tell, exit) = watch::channel(None);
         let rubbish = Arc::new(OnceLock::new());
         let to_discard = Arc::clone(&rubbish);
-        let mut serving = JoinSet::new();
-        if let (Some(door), Some(doors), Some(room)) = (own.door, doors, room) {
-            let (function, visitors) = (room.function.clone(), doors.visitors.clone());
-            serving.spawn(network::serve_door(door, function, visitors));
-        }
+        let runtime_api = passed.runtime_api.take();
+        let serving = passed.serve(room, doors);
         tokio::spawn(async move {
             let _ = ended.readable().await;
             drop(serving);
@@ -192,7 +191,7 @@ impl Process {
             kill,
             exit,
             cgroup,
-            runtime_api: own.runtime_api,
+            runtime_api,
             rubbish,
         })
     }
@@ -283,27 +282,52 @@ impl Drop for Process {
 }
 
 /// What a process has passed out of its own network.
-struct Listeners {
+struct Passed {
     door: Option<OwnedFd>,
     runtime_api: Option<OwnedFd>,
+    egress: Option<egress::Sockets>,
 }
 
-impl Listeners {
-    fn of(spawned: &mut Spawned, room: Option<&Room>) -> io::Result<Self> {
-        let mut passed = spawned.listeners.drain(..);
-        let ports = room.and_then(|room| room.network);
-        let mut next = |port: Option<u16>| {
-            let wanted = port.map(|_| {
-                passed
-                    .next()
-                    .ok_or_else(|| io::Error::other("it passed no listener"))
-            });
-            wanted.transpose()
+impl Passed {
+    fn of(spawned: &mut Spawned, network: Option<&OwnNetwork>) -> io::Result<Self> {
+        let mut sockets = spawned.sockets.drain(..);
+        let mut next = || {
+            let missing = || io::Error::other("it passed too few sockets out of its network");
+            sockets.next().ok_or_else(missing)
         };
+        let door = network.and_then(|network| network.door);
+        let runtime_api = network.and_then(|network| network.runtime_api);
+        let egress = network.and_then(|network| network.egress.as_ref());
         Ok(Self {
-            door: next(ports.and_then(|ports| ports.door))?,
-            runtime_api: next(ports.and_then(|ports| ports.runtime_api))?,
+            door: door.map(|_| next()).transpose()?,
+            runtime_api: runtime_api.map(|_| next()).transpose()?,
+            egress: match egress {
+                None => None,
+                Some(egress) => Some(egress::Sockets {
+                    names: next()?,
+                    ports: egress.ports.iter().map(|_| next()).collect::<io::Result<_>>()?,
+                }),
+            },
         })
+    }
+
+    /// Serves what the server serves there, until the set is dropped. The Runtime API is its instance's to serve.
+    fn serve(self, room: Option<&Room>, doors: Option<&Doors>) -> JoinSet<()> {
+        let mut serving = JoinSet::new();
+        let Some(room) = room else { return serving };
+        if let (Some(door), Some(doors)) = (self.door, doors) {
+            let (function, visitors) = (room.function.clone(), doors.visitors.clone());
+            serving.spawn(network::serve_door(door, function, visitors));
+        }
+        let egress = room.network.as_ref().and_then(|network| network.egress.as_ref());
+        if let (Some(sockets), Some(egress)) = (self.egress, egress) {
+            serving.spawn(egress::serve(
+                sockets,
+                egress.network.clone(),
+                room.function.clone(),
+            ));
+        }
+        serving
     }
 }
 

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use async_trait::async_trait;
 use squall_access::Issued;
+use squall_runtime::network::Network;
 use squall_runtime::{Instance, InstanceId, NotOffered, Runtime, StartError};
 use squall_types::{MIB, PrepareError, Revision, RevisionId, RuntimeName};
 
@@ -19,7 +20,6 @@ use crate::config::{ProcessConfig, SetupError, WallsWanted};
 use crate::frame::{Channel, LogPipe, NearEnd};
 use crate::interpreter::Interpreters;
 use crate::managed::Managed;
-use crate::network::Rule;
 use crate::node::{Kind, Pool};
 use crate::process::{Launch, Process, Starter};
 use crate::provided::{Provided, Stillborn};
@@ -27,7 +27,7 @@ use crate::python::forks::{Forks, Plan};
 use crate::runtime_api::RuntimeApi;
 use crate::sandbox::{self, OwnNetwork, RUNTIME, Room, TASK, TMP, Wall, Walls};
 use crate::working_copy::Folders;
-use crate::{environment, python};
+use crate::{environment, network, python};
 
 /// Runs functions as processes of this host: Python, Node, any executable.
 #[derive(Debug)]
@@ -112,6 +112,7 @@ impl ProcessRuntime {
         let shared = self.shared(revision);
         let within = self.walls.has(Wall::Namespaces);
         let network = self.network(revision, runtime)?;
+        let door = network.as_ref().map(|network| network.door);
         let copied = shared.folders.task(&revision.code.dir, within).await;
         let copy = copied.map_err(|error| format!("copying its code failed: {error}"))?;
         let id = InstanceId::random();
@@ -125,10 +126,9 @@ impl ProcessRuntime {
             let tmp = made.map_err(|error| format!("making its private folder failed: {error}"))?;
             (copy.to_owned(), None, Some(tmp))
         };
-        let door = network.and_then(|network| network.door);
-        let endpoint = match network {
+        let endpoint = match door {
             None => self.config.endpoint.clone(),
-            Some(_) => door.map(|port| format!("http://127.0.0.1:{port}")),
+            Some(port) => port.map(|port| format!("http://127.0.0.1:{port}")),
         };
         let common = environment::of_revision(&self.config, revision, &task, endpoint.as_deref());
         let sessions = self.config.sessions.as_ref();
@@ -152,11 +152,14 @@ impl ProcessRuntime {
 
     /// The network of a revision's own, where it is not to have the host's.
     fn network(&self, revision: &Revision, runtime: Option<&Path>) -> Result<Option<OwnNetwork>, String> {
-        let rule = Rule::of(revision)?;
-        if rule == Rule::None && !self.walls.has(Wall::Network) {
-            return Err("it is to have no network, and this server cannot build that wall".to_owned());
+        let asked = Network::of(&revision.environment)?;
+        let own = network::own(&asked, self.config.doors.as_ref(), runtime.is_none());
+        if own.is_some() && !self.walls.has(Wall::Network) {
+            return Err(
+                "it is not to have the host's network, and this server cannot build that wall".to_owned(),
+            );
         }
-        Ok(rule.network(self.config.doors.as_ref(), runtime.is_none()))
+        Ok(own)
     }
 
     fn room(
@@ -233,7 +236,10 @@ impl ProcessRuntime {
 
     async fn create_provided(&self, revision: &Revision) -> Result<Box<dyn Instance>, String> {
         let mut prepared = self.prepare_instance(revision, None).await?;
-        let own = prepared.room.as_ref().and_then(|room| room.network?.runtime_api);
+        let own = prepared
+            .room
+            .as_ref()
+            .and_then(|room| room.network.as_ref()?.runtime_api);
         let unheard = |error: io::Error| format!("listening for its Runtime API failed: {error}");
         let bound = match own {
             Some(_) => None,
@@ -346,7 +352,8 @@ impl Runtime for ProcessRuntime {
     }
 
     async fn prepare(&self, revision: &Arc<Revision>) -> Result<(), PrepareError> {
-        Rule::of(revision).map(drop).map_err(PrepareError::Code)
+        let asked = Network::of(&revision.environment);
+        asked.map(drop).map_err(PrepareError::Code)
     }
 
     async fn create(&self, revision: &Arc<Revision>) -> Result<Box<dyn Instance>, StartError> {

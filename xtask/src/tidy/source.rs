@@ -13,9 +13,11 @@ const UNSAFE_IN: [&str; 3] = [
     "crates/runtime-process/src/socket.rs",
     "crates/runtime-wasm/src/guest.rs",
 ];
-/// `squall` binds the port and hands it to the gateway; `network` hands it who comes by a function's door.
-const LISTENS_IN: [&str; 5] = [
+/// `squall` binds the port and hands it to the gateway; `network` hands it who comes by a function's door, and `egress`
+/// takes what leaves a function's network.
+const LISTENS_IN: [&str; 6] = [
     "crates/gateway/",
+    "crates/runtime-process/src/egress/mod.rs",
     "crates/runtime-process/src/network.rs",
     "crates/runtime-process/src/runtime_api",
     "crates/squall/src/",

@@ -45,11 +45,9 @@ impl Inside {
                 .then(|| Ok::<_, io::Error>((map(uid)?, map(gid)?)))
                 .transpose()?,
             uid: walls.as_root.then_some(room.uid),
-            network: room.network.zip(out).map(|(network, out)| Own {
-                ports: [network.door, network.runtime_api]
-                    .into_iter()
-                    .flatten()
-                    .collect(),
+            network: room.network.as_ref().zip(out).map(|(network, out)| Own {
+                sockets: network.sockets(),
+                takes_all: network.egress.is_some(),
                 out,
             }),
         })

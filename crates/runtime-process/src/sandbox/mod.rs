@@ -27,11 +27,12 @@ use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use squall_runtime::network::Network;
 use tokio::io::unix::AsyncFd;
 
 use crate::cgroup::{Allowance, Cgroup, Cgroups};
 
-pub(crate) use mounts::{OwnNetwork, RUNTIME, Room, TASK, TMP};
+pub(crate) use mounts::{RUNTIME, Room, TASK, TMP};
 pub(crate) use probe::build;
 pub(crate) use spawn::{SpawnError, Spawned, spawn};
 
@@ -51,6 +52,10 @@ pub(crate) struct Limits {
     pub(crate) processes_max: Option<u64>,
 }
 
+const LOCALHOST: [u8; 4] = [127, 0, 0, 1];
+/// DNS.
+const NAMES_PORT: u16 = 53;
+
 /// Who a function is for itself where the server's own user runs it.
 const UID_INSIDE: u32 = 1000;
 
@@ -59,7 +64,7 @@ const UID_INSIDE: u32 = 1000;
 pub(crate) enum Wall {
     /// Processes, files, shared memory and names of its own, seen by a user who is nobody else; see [`Room`].
     Namespaces,
-    /// A network of its own, for functions that are to have none; see [`OwnNetwork`].
+    /// A network of its own, for functions that are not to have the host's; see [`OwnNetwork`].
     Network,
     /// Bounds of memory, processes and processor time; see `cgroup`.
     Cgroups,
@@ -132,6 +137,48 @@ impl Walls {
         // FNV-1a: two functions with one user are still kept apart by every other wall.
         let hash = |hash: u32, byte: u8| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
         FIRST + (function.bytes().fold(0x811c_9dc5, hash) & MASK)
+    }
+}
+
+/// A network with nothing but a loopback, and what the server serves on it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct OwnNetwork {
+    /// The port of the platform's API.
+    pub(crate) door: Option<u16>,
+    /// The port of the Runtime API, for code that brings its own client.
+    pub(crate) runtime_api: Option<u16>,
+    /// What the server connects to for it; `None` is nothing.
+    pub(crate) egress: Option<Egress>,
+}
+
+/// The outside, as far as a list goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Egress {
+    pub(crate) network: Network,
+    /// Of the list.
+    pub(crate) ports: Vec<u16>,
+}
+
+impl OwnNetwork {
+    /// To be bound in the namespace, in this order: the API, the Runtime API, the names, the outside.
+    fn sockets(&self) -> Vec<network::Socket> {
+        let stream = |address, port| network::Socket {
+            kind: libc::SOCK_STREAM,
+            address,
+            port,
+        };
+        let names = network::Socket {
+            kind: libc::SOCK_DGRAM,
+            address: LOCALHOST,
+            port: NAMES_PORT,
+        };
+        let own = [self.door, self.runtime_api].into_iter().flatten();
+        let mut sockets: Vec<_> = own.map(|port| stream(LOCALHOST, port)).collect();
+        if let Some(egress) = &self.egress {
+            sockets.push(names);
+            sockets.extend(egress.ports.iter().map(|&port| stream([0; 4], port)));
+        }
+        sockets
     }
 }
 

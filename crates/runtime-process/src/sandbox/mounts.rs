@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 use libc::{MS_NODEV, MS_NOEXEC, MS_NOSUID, c_ulong};
 use squall_types::FunctionName;
 
+use super::OwnNetwork;
+
 /// The function's code.
 pub(crate) const TASK: &str = "/var/task";
 /// The managed runtime's source.
@@ -43,6 +45,12 @@ const SETTINGS: [&str; 19] = [
     "/etc/resolv.conf",
     "/etc/services",
     "/etc/ssl",
+];
+/// Where the server answers what a name leads to: it must be asked for every name.
+const NAMES: [(&str, &str); 3] = [
+    ("/etc/hosts", "127.0.0.1 localhost\n"),
+    ("/etc/nsswitch.conf", "hosts: files dns\n"),
+    ("/etc/resolv.conf", "nameserver 127.0.0.1\n"),
 ];
 const DEVICES: [&str; 5] = [
     "/dev/null",
@@ -83,15 +91,6 @@ pub(crate) struct Room {
     pub(crate) function: FunctionName,
     /// `None` is the host's.
     pub(crate) network: Option<OwnNetwork>,
-}
-
-/// A network with nothing but a loopback, and the ports on it that the server serves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct OwnNetwork {
-    /// The platform's API.
-    pub(crate) door: Option<u16>,
-    /// The Runtime API, for code that brings its own client.
-    pub(crate) runtime_api: Option<u16>,
 }
 
 /// One thing to do in the new mount namespace. Paths are below the new root, which is the current folder.
@@ -143,8 +142,15 @@ impl Room {
             steps.same(interpreter, READ_ONLY)?;
         }
         steps.folder(Path::new("/etc"))?;
-        for setting in SETTINGS.map(Path::new) {
-            steps.same(setting, READ_ONLY)?;
+        let names = self.network.as_ref().and_then(|network| network.egress.as_ref());
+        let names: &[_] = if names.is_some() { &NAMES } else { &[] };
+        for setting in SETTINGS {
+            if !names.iter().any(|(path, _)| *path == setting) {
+                steps.same(Path::new(setting), READ_ONLY)?;
+            }
+        }
+        for (path, text) in names {
+            steps.text(path, (*text).to_owned())?;
         }
         self.plan_users(&mut steps)?;
         plan_devices(&mut steps)?;

@@ -49,6 +49,7 @@ pub(crate) fn build(wanted: WallsWanted, stage: &Path) -> io::Result<Walls> {
                 Some(OwnNetwork {
                     door: Some(1),
                     runtime_api: None,
+                    egress: None,
                 }),
             ) {
                 Ok(()) => return Ok(walls),

@@ -46,8 +46,8 @@ pub(crate) struct Spawned {
     pub(crate) program: Option<Pid>,
     /// What ends the first process, and all with it.
     pub(crate) kill: Signal,
-    /// On its own network, in the order of [`super::OwnNetwork`]'s ports.
-    pub(crate) listeners: Vec<OwnedFd>,
+    /// Sockets of its own network, in the order of [`super::OwnNetwork`].
+    pub(crate) sockets: Vec<OwnedFd>,
 }
 
 /// No process.
@@ -77,12 +77,12 @@ impl SpawnError {
 pub(crate) fn spawn(program: &Program<'_>, walls: &Walls) -> Result<Spawned, SpawnError> {
     let strings = Strings::of(program)?;
     let has_own_network = program.room.is_some_and(|room| room.network.is_some());
-    // A function that is to have no network never gets the host's.
+    // A function that is to have less than the host's network never gets that.
     if has_own_network && !(walls.has(Wall::Network) && walls.has(Wall::Namespaces)) {
         let missing = io::Error::other("it is not among the walls of this server");
         return Err(SpawnError::Wall(Wall::Network, missing));
     }
-    let (listeners, out) = has_own_network.then(socket_pair).transpose()?.unzip();
+    let (sockets, out) = has_own_network.then(socket_pair).transpose()?.unzip();
     let (failed, failure) = pipe(PipeFlags::CLOEXEC)?;
     let (status, status_far) = pipe(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
     let null = File::options().read(true).write(true).open("/dev/null")?;
@@ -107,7 +107,7 @@ pub(crate) fn spawn(program: &Program<'_>, walls: &Walls) -> Result<Spawned, Spa
         pidfd,
         status,
         program: None,
-        listeners: Vec::new(),
+        sockets: Vec::new(),
         // The end of a pid namespace's first process is the end of all in it.
         kill: if prepared.inside.is_some() {
             Signal::KILL
@@ -118,7 +118,7 @@ pub(crate) fn spawn(program: &Program<'_>, walls: &Walls) -> Result<Spawned, Spa
     match read_failure(failed, &prepared)? {
         None => Ok(Spawned {
             program: only_child(pid),
-            listeners: listeners.map_or_else(|| Ok(Vec::new()), |socket| network::receive(&socket))?,
+            sockets: sockets.map_or_else(|| Ok(Vec::new()), |socket| network::receive(&socket))?,
             ..spawned
         }),
         Some(error) => {
