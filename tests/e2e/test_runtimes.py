@@ -187,9 +187,9 @@ def test_no_example_is_forgotten():
     """A new example needs a test here."""
     tested = {"hello-python", "hello-node", "thumbnail-python", "rust-bootstrap", "awslambdaric-python",
               "aws-lambda-ric-node",
-              # In test_wasm, test_wasm_guests, test_streams and test_wasm_state.
+              # In test_wasm, test_wasm_guests, test_streams, test_wasm_state and test_wasm_outgoing.
               "hello-wasm-c", "hello-wasm-http-c", "hello-wasm-rust", "hello-wasm-js", "hello-wasm-python",
-              "stream-wasm-http-c", "state-wasm-http-c",
+              "stream-wasm-http-c", "state-wasm-http-c", "fetch-wasm-js",
               # In test_dag_examples.
               "pipeline", "gossip", "retwis",
               # In test_queue_cli and test_event_examples.

@@ -41,7 +41,8 @@ def built(cache):
             shutil.copytree(EXAMPLES / example, folder, ignore=shutil.ignore_patterns("build"))
             env = os.environ | {"PYTHON": sys.executable, "CACHE": str(cache / "examples")}
             subprocess.run([folder / "build.sh"], check=True, env=env, timeout=COMPILED_SECONDS)
-            (folder / "build" / "hello.wasm").rename(kept)
+            (wasm,) = (folder / "build").glob("*.wasm")
+            wasm.rename(kept)
             shutil.rmtree(folder)
         return kept.read_bytes()
 

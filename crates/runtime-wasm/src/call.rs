@@ -11,6 +11,7 @@ use wasmtime_wasi::p2::bindings::CommandPre;
 use crate::guest::Guest;
 use crate::host::{Given, Host, ModuleHost};
 use crate::instance::Loaded;
+use crate::outgoing::Outgoing;
 use crate::output::{Answer, Output};
 use crate::proxy;
 use crate::sandbox::Kept;
@@ -118,7 +119,8 @@ async fn call_module(
 
 /// A sandbox for a component: nothing of another call is in it.
 pub(crate) fn component_store(loaded: &Loaded, stdin: Bytes, stdout: Output, stderr: Output) -> Store<Host> {
-    let host = Host::new(given(loaded, stdin, stdout, stderr));
+    let outgoing = Outgoing::new(loaded.network.clone(), loaded.wire.clone(), stderr.clone());
+    let host = Host::new(given(loaded, stdin, stdout, stderr), outgoing);
     let mut store = bounded(Store::new(&loaded.engine, host));
     store.limiter(|host| &mut host.limits);
     store

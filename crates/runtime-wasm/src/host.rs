@@ -1,13 +1,12 @@
 //! What a guest has of its host for one call: clocks, randomness, its environment, its log, and limits.
 //!
-//! No files, no sockets, no outgoing requests: the network rules of functions decide about those, later.
+//! No files and no sockets; a component's HTTP requests leave by `outgoing`.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{HeaderName, Request, Response};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, SizeHint};
 use wasmtime::ResourceLimiter;
@@ -17,12 +16,10 @@ use wasmtime_wasi::p2::pipe::MemoryInputPipe;
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::p2::body::{HostOutgoingBody, HyperIncomingBody};
 use wasmtime_wasi_http::p2::types::HostResponseOutparam;
-use wasmtime_wasi_http::{
-    DEFAULT_FORBIDDEN_HEADERS, Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks,
-    WasiHttpView,
-};
+use wasmtime_wasi_http::{Error, WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use crate::keyvalue::Answerer;
+use crate::outgoing::Outgoing;
 use crate::output::Output;
 
 /// The most tables, memories and core instances that one call may have.
@@ -39,7 +36,7 @@ pub(crate) struct Host {
     wasi: WasiCtx,
     http: WasiHttpCtx,
     table: ResourceTable,
-    hooks: NoOutgoing,
+    outgoing: Outgoing,
     /// The body of the request that it has: it goes with the call, also where the guest keeps its handle.
     lent: Option<Lent>,
     /// Who answers what the guest asks of the functions' state, during a call.
@@ -83,7 +80,7 @@ impl Given<'_> {
 }
 
 impl Host {
-    pub(crate) fn new(given: Given<'_>) -> Self {
+    pub(crate) fn new(given: Given<'_>, outgoing: Outgoing) -> Self {
         let limits = Limits::new(given.memory_bytes_max);
         let mut table = ResourceTable::new();
         table.set_max_capacity(RESOURCES_MAX);
@@ -92,7 +89,7 @@ impl Host {
             wasi: given.builder().build(),
             http: WasiHttpCtx::new(),
             table,
-            hooks: NoOutgoing,
+            outgoing,
             lent: None,
             answerer: None,
             environment,
@@ -115,9 +112,11 @@ impl Host {
             .any(|held| held.is::<HostOutgoingBody>() || held.is::<HostResponseOutparam>())
     }
 
-    /// The call has ended, and the sandbox goes on: whoever sends the request's body waits for it no longer.
+    /// The call has ended, and the sandbox goes on: whoever sends the request's body waits for it no longer, and what
+    /// the guest has asked of others is closed.
     pub(crate) fn end_call(&mut self) {
         self.answerer = None;
+        self.outgoing.end_call();
         if let Some(lent) = self.lent.take() {
             lent.body().take();
         }
@@ -184,29 +183,8 @@ impl WasiHttpView for Host {
         WasiHttpCtxView {
             ctx: &mut self.http,
             table: &mut self.table,
-            hooks: &mut self.hooks,
+            hooks: &mut self.outgoing,
         }
-    }
-}
-
-/// Refuses every outgoing request, with the error code that says so.
-struct NoOutgoing;
-
-type Io = Box<dyn Future<Output = Result<(), Error>> + Send>;
-
-impl WasiHttpHooks for NoOutgoing {
-    /// As the default says, which makes a closure for every header of every request.
-    fn is_forbidden_header(&mut self, name: &HeaderName) -> bool {
-        DEFAULT_FORBIDDEN_HEADERS.contains(name)
-    }
-
-    fn send_request(
-        &mut self,
-        _request: Request<WasiBody>,
-        _options: Option<RequestOptions>,
-        _sent: Io,
-    ) -> Box<dyn Future<Output = Result<(Response<WasiBody>, Io), Error>> + Send> {
-        Box::new(std::future::ready(Err(Error::HttpRequestDenied)))
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use squall_runtime::network::Network;
 use squall_runtime::{Event, Exchange, Exit, ExitWatch, Fault, Instance, InstanceId, LogCapture, Reply};
 use squall_types::{MIB, Revision};
 use tokio::sync::watch;
@@ -15,6 +16,7 @@ use wasmtime::Engine;
 
 use crate::call;
 use crate::guest::Guest;
+use crate::outgoing::Wire;
 use crate::sandbox::{Kept, Reuse};
 
 /// A guest of one revision, shared by all its instances.
@@ -26,10 +28,25 @@ pub(crate) struct Loaded {
     pub(crate) memory_bytes_max: usize,
     /// Where the function asks for it.
     pub(crate) reuse: Option<Arc<Reuse>>,
+    /// What it may reach, and how.
+    pub(crate) network: Network,
+    pub(crate) wire: Arc<Wire>,
+}
+
+/// What a function's environment asks of its runtime.
+pub(crate) struct Asked {
+    pub(crate) reuse: Option<Arc<Reuse>>,
+    pub(crate) network: Network,
 }
 
 impl Loaded {
-    pub(crate) fn new(engine: Engine, guest: Guest, revision: &Revision, reuse: Option<Arc<Reuse>>) -> Self {
+    pub(crate) fn new(
+        engine: Engine,
+        guest: Guest,
+        revision: &Revision,
+        asked: Asked,
+        wire: Arc<Wire>,
+    ) -> Self {
         let variables = revision.environment.iter();
         Self {
             engine,
@@ -38,7 +55,9 @@ impl Loaded {
                 .map(|(name, value)| (name.clone(), value.clone()))
                 .collect(),
             memory_bytes_max: usize::try_from(u64::from(revision.memory_mib) * MIB).unwrap_or(usize::MAX),
-            reuse,
+            reuse: asked.reuse,
+            network: asked.network,
+            wire,
         }
     }
 }

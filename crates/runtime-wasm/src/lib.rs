@@ -14,6 +14,7 @@ mod guest;
 mod host;
 mod instance;
 mod keyvalue;
+mod outgoing;
 mod output;
 mod proxy;
 mod respond;

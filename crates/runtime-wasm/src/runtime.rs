@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
+use squall_runtime::network::Network;
 use squall_runtime::{Instance, NotOffered, Runtime, StartError};
 use squall_types::{PrepareError, Revision, RevisionId, RuntimeName};
 use tokio::sync::{OnceCell, Semaphore};
@@ -15,7 +16,8 @@ use crate::cache::Cache;
 use crate::compile::{CompileError, Compiler};
 use crate::engine::{self, TICK};
 use crate::guest::{Guest, LoadError, Loader};
-use crate::instance::{Loaded, WasmInstance};
+use crate::instance::{Asked, Loaded, WasmInstance};
+use crate::outgoing::Wire;
 use crate::sandbox::{KEPT_MAX, Reuse};
 
 /// What a WebAssembly runtime needs to know.
@@ -41,6 +43,7 @@ struct Parts {
     cache: Cache,
     /// Room for sandboxes that are kept between calls.
     kept: Arc<Semaphore>,
+    wire: Arc<Wire>,
 }
 
 impl Parts {
@@ -57,6 +60,7 @@ impl Parts {
             loader,
             cache,
             kept: Arc::new(Semaphore::new(KEPT_MAX)),
+            wire: Arc::new(Wire::new()),
         })
     }
 }
@@ -94,7 +98,7 @@ impl WasmRuntime {
     /// Compiles what was never compiled, and loads it.
     async fn load(&self, revision: &Revision) -> Result<Loaded, PrepareError> {
         let parts = self.parts().await?;
-        let reuse = Reuse::asked(&revision.environment, parts.kept.clone()).map_err(PrepareError::Code)?;
+        let asked = asked(revision, parts).map_err(PrepareError::Code)?;
         let wasm = artifact::find(&revision.code.dir, &revision.handler).map_err(of_artifact)?;
         let code = parts
             .cache
@@ -116,7 +120,13 @@ impl WasmRuntime {
             loaded => loaded,
         };
         let guest = guest.map_err(of_loading)?;
-        Ok(Loaded::new(parts.engine.clone(), guest, revision, reuse))
+        Ok(Loaded::new(
+            parts.engine.clone(),
+            guest,
+            revision,
+            asked,
+            parts.wire.clone(),
+        ))
     }
 
     /// The guest of a revision, loaded once however many ask.
@@ -135,6 +145,13 @@ impl WasmRuntime {
             .unwrap_or_else(PoisonError::into_inner)
             .remove(&revision);
     }
+}
+
+fn asked(revision: &Revision, parts: &Parts) -> Result<Asked, String> {
+    Ok(Asked {
+        reuse: Reuse::asked(&revision.environment, parts.kept.clone())?,
+        network: Network::of(&revision.environment)?,
+    })
 }
 
 fn of_artifact(error: ArtifactError) -> PrepareError {

@@ -61,8 +61,15 @@ impl World {
 
     /// A revision with one variable more.
     pub(crate) fn revision_with(&self, wasm: &[u8], variable: &str, value: &str) -> Arc<Revision> {
+        self.revision_of(wasm, &[(variable, value)])
+    }
+
+    /// A revision with these variables beside the others.
+    pub(crate) fn revision_of(&self, wasm: &[u8], variables: &[(&str, &str)]) -> Arc<Revision> {
         let mut revision = Revision::clone(&self.revision(wasm));
-        revision.environment.insert(variable.to_owned(), value.to_owned());
+        for &(name, value) in variables {
+            revision.environment.insert(name.to_owned(), value.to_owned());
+        }
         Arc::new(revision)
     }
 

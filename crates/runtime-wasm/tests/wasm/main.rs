@@ -5,6 +5,7 @@
 mod components;
 mod host;
 mod hostile;
+mod outgoing;
 mod reuse;
 mod streams;
 mod surroundings;
