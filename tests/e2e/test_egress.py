@@ -237,3 +237,15 @@ def test_what_is_no_list_is_refused_with_its_reason(client, variables, reason):
                            Code={"ZipFile": zipped({"app.py": RUNNER})}, Environment={"Variables": variables})
     failed = lambda: (made := client.get_function_configuration(FunctionName=name))["State"] == "Failed" and made
     assert reason in wait_until("it is Failed", failed, 60)["StateReason"]
+
+
+def test_squall_deploys_with_a_list(client, server, outside, tmp_path):
+    (tmp_path / "app.py").write_text(RUNNER)
+    name = fresh_name()
+    server.squall("deploy", tmp_path, "--name", name, "--handler", "app.handler", "--timeout", "60",
+                  "--egress", f"127.0.0.1:{outside},a.example")
+    variables = client.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
+    assert variables == listed(f"127.0.0.1:{outside}", "a.example")["Variables"]
+    assert reached(client, name, ("127.0.0.1", outside)) == ["open"]
+    refused = server.squall("deploy", tmp_path, "--name", name, "--network", "none", "--egress", "a.example", check=False)
+    assert refused.returncode != 0 and "--egress lists what" in refused.stderr

@@ -4,6 +4,7 @@
 
 mod handlers;
 mod infer;
+mod network;
 mod package;
 
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use self::infer::{Plan, Wish};
+use self::network::NetworkArgs;
 use self::package::Package;
 use super::print::{self, Output, Progress};
 use crate::client::lambda::FunctionConfiguration;
@@ -27,9 +29,6 @@ use crate::client::{Client, Refusal, ServerArgs};
 const ROLE: &str = "arn:aws:iam::000000000000:role/squall";
 /// What stands for it.
 const AUTO: &str = "auto";
-
-/// The variable that carries the rule of its network.
-const NETWORK: &str = "SQUALL_NETWORK";
 
 /// Shown below `squall deploy --help`.
 pub(crate) const EXAMPLES: &str = "\
@@ -49,6 +48,7 @@ Examples:
   squall deploy ./hello
   squall deploy ./thumbnail --memory 512 --timeout 30 --env BUCKET=pictures
   squall deploy ./target/release/resize --name resize --url
+  squall deploy ./mirror --egress api.example.com:443,*.example.org
   squall deploy resize.wasm --memory 256
   squall deploy function.zip --name report --runtime python3.11 --handler report.main";
 
@@ -75,10 +75,8 @@ pub(crate) struct DeployArgs {
     /// A variable of its environment; when any is given, they replace all that are deployed.
     #[arg(long, value_name = "K=V", value_parser = parse_variable)]
     env: Vec<(String, String)>,
-    /// What it may reach: `none` is the platform's API alone, `host` is what this server's host reaches
-    /// [default: what is deployed, else host].
-    #[arg(long, value_enum, value_name = "RULE")]
-    network: Option<Network>,
+    #[command(flatten)]
+    network: NetworkArgs,
     /// Its role, by name or ARN: what it may do, as `squall roles` says [default: what is deployed, else auto: the role
     /// `squall`, which is always there].
     #[arg(long, value_name = "ROLE")]
@@ -91,22 +89,6 @@ pub(crate) struct DeployArgs {
     output: Output,
     #[command(flatten)]
     server: ServerArgs,
-}
-
-/// The network of a native function.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Network {
-    None,
-    Host,
-}
-
-impl Network {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Host => "host",
-        }
-    }
 }
 
 fn parse_variable(text: &str) -> Result<(String, String), String> {
@@ -125,6 +107,7 @@ enum Change {
 }
 
 pub(super) async fn run(args: DeployArgs) -> anyhow::Result<ExitCode> {
+    args.network.check()?;
     let client = Client::connect(&args.server)?;
     let progress = Progress::start(format!("reading {}", args.path.display()));
     let package = Package::open(&args.path)?;
@@ -257,28 +240,17 @@ fn changes(args: &DeployArgs, plan: &Plan, deployed: &FunctionConfiguration) -> 
     fields
 }
 
-/// The variables that are asked for; `None` leaves those that are there. A function does not lose the rule of its
-/// network because other variables are given.
+/// The variables that are asked for; `None` leaves those that are there.
 fn variables(
     args: &DeployArgs,
     there: Option<&BTreeMap<String, String>>,
 ) -> Option<BTreeMap<String, String>> {
-    let mut wanted = match (args.env.is_empty(), args.network) {
-        (true, None) => return None,
-        (true, Some(_)) => there.cloned().unwrap_or_default(),
+    let mut wanted = match (args.env.is_empty(), args.network.is_given()) {
+        (true, false) => return None,
+        (true, true) => there.cloned().unwrap_or_default(),
         (false, _) => args.env.iter().cloned().collect(),
     };
-    let kept = there.and_then(|there| there.get(NETWORK).cloned());
-    match args.network {
-        Some(network) => {
-            wanted.insert(NETWORK.to_owned(), network.as_str().to_owned());
-        }
-        None => {
-            if let Some(kept) = kept {
-                wanted.entry(NETWORK.to_owned()).or_insert(kept);
-            }
-        }
-    }
+    args.network.apply(&mut wanted, there);
     Some(wanted)
 }
 

@@ -81,3 +81,59 @@ fn a_variable_needs_a_name() {
     assert!(Cli::try_parse_from(["deploy", ".", "--env", "A"]).is_err());
     assert!(Cli::try_parse_from(["deploy", ".", "--env", "A="]).is_ok());
 }
+
+#[test]
+fn a_list_goes_with_its_rule() {
+    let plan_fields = json!({"Runtime": "python3.11", "Handler": "app.handler"});
+    let mut deployed: FunctionConfiguration = serde_json::from_value(plan_fields).expect("Lambda's JSON");
+    let mut step = |words: &[&str], there: Value, expected: Value| {
+        deployed.environment =
+            Some(serde_json::from_value(json!({"Variables": there})).expect("Lambda's JSON"));
+        check(words, &deployed, json!({"Environment": {"Variables": expected}}));
+    };
+    let listed = |list: &str| json!({"SQUALL_NETWORK": "egress", "SQUALL_EGRESS": list});
+    step(
+        &["--egress", "a.example:443,*.b.example"],
+        json!({}),
+        listed("a.example:443,*.b.example"),
+    );
+    step(
+        &["--egress", "a.example", "--egress", "10.0.0.0/8:1"],
+        json!({}),
+        listed("a.example,10.0.0.0/8:1"),
+    );
+    step(
+        &["--network", "egress"],
+        json!({}),
+        json!({"SQUALL_NETWORK": "egress"}),
+    );
+    step(
+        &["--network", "host"],
+        listed("a.example"),
+        json!({"SQUALL_NETWORK": "host"}),
+    );
+    step(
+        &["--egress", "b.example"],
+        listed("a.example"),
+        listed("b.example"),
+    );
+    let mut with_other = listed("a.example");
+    with_other["A"] = json!("1");
+    step(&["--env", "A=1"], listed("a.example"), with_other);
+    // Given as a variable, the rule is what is given.
+    let given = json!({"SQUALL_NETWORK": "none"});
+    step(&["--env", "SQUALL_NETWORK=none"], listed("a.example"), given);
+}
+
+#[test]
+fn a_list_without_a_use_is_refused() {
+    for (words, refused) in [
+        (&["--network", "none", "--egress", "a.example"][..], true),
+        (&["--network", "host", "--egress", "a.example"], true),
+        (&["--network", "egress", "--egress", "a.example"], false),
+        (&["--egress", "a.example"], false),
+    ] {
+        let args = Cli::parse_from(["deploy", "."].iter().chain(words)).args;
+        assert_eq!(args.network.check().is_err(), refused, "{words:?}");
+    }
+}
