@@ -55,7 +55,9 @@ pub(super) fn enter(own: &Own) -> Result<(), Failure> {
     let mut bound = [-1; SOCKETS_MAX];
     let mut count = 0;
     for (place, socket) in bound.iter_mut().zip(&own.sockets) {
-        *place = bind(*socket)?;
+        // A listed port may also be one of the loopback's own: there the socket bound to the address comes first.
+        let alike = own.sockets.iter().filter(|other| other.port == socket.port);
+        *place = bind(*socket, alike.count() > 1)?;
         count += 1;
     }
     pass(own.out, &bound[..count])?;
@@ -141,18 +143,17 @@ fn route_request() -> [u8; ROUTE_BYTES] {
 }
 
 /// Its descriptor, which does not block.
-fn bind(wanted: Socket) -> Result<RawFd, Failure> {
+fn bind(wanted: Socket, is_shared: bool) -> Result<RawFd, Failure> {
     // SAFETY: all zeros is a valid address; the values are of the sizes that are given.
     unsafe {
         let kind = wanted.kind | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
         let socket = check(Step::Network, libc::socket(libc::AF_INET, kind, 0).into())? as c_int;
-        // A port of the outside may also be one of the loopback's own: there the one bound to the address comes first.
-        let yes: c_int = 1;
+        let is_shared = c_int::from(is_shared);
         let shared = libc::setsockopt(
             socket,
             libc::SOL_SOCKET,
             libc::SO_REUSEPORT,
-            (&raw const yes).cast(),
+            (&raw const is_shared).cast(),
             size_of::<c_int>() as libc::socklen_t,
         );
         check(Step::Network, shared.into())?;
