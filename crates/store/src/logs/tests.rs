@@ -126,7 +126,7 @@ async fn a_stream_is_removed_alone() {
         logs.append(other).await;
     }
     let streams = logs.streams(&name("a")).await.expect("streams");
-    let names: Vec<&str> = streams.iter().map(|stream| stream.name.as_str()).collect();
+    let names: Vec<&str> = streams.iter().map(|stream| &*stream.name).collect();
     assert_eq!(names, ["2026/01/01/[1]aa", "2026/01/02/[1]bb"]);
     assert_eq!((streams[1].first_ms, streams[1].last_ms), (1000, 1149));
     let total = logs.functions()[&name("a")];
