@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use squall_runtime::{ExitWatch, Instance, InstanceId, LogLine};
+use squall_runtime::{Instance, InstanceId, LogLine};
 use squall_types::{Revision, RevisionId};
 use tokio::time::Instant;
 
@@ -15,7 +15,6 @@ pub(crate) struct Worker {
     pub(crate) instance: Box<dyn Instance>,
     pub(crate) id: InstanceId,
     pub(crate) revision: Arc<Revision>,
-    pub(crate) exit: ExitWatch,
     /// Where its lines go: `YYYY/MM/DD/[VERSION]INSTANCE`.
     pub(crate) stream: Arc<str>,
     /// How it was started; the first event that it runs takes this into its report.
@@ -42,7 +41,7 @@ impl Member for Box<Worker> {
     }
 
     fn is_alive(&self) -> bool {
-        self.exit.borrow().is_none()
+        !self.instance.has_ended()
     }
 }
 

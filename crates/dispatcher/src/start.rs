@@ -175,7 +175,6 @@ async fn make(inner: &Arc<Inner>, revision: &Arc<Revision>) -> Result<Box<Worker
         Ok(Ok(())) => {
             return Ok(Box::new(Worker {
                 id: instance.id(),
-                exit: instance.exit(),
                 instance,
                 revision: revision.clone(),
                 stream: stream.into(),
@@ -199,7 +198,7 @@ async fn make(inner: &Arc<Inner>, revision: &Arc<Revision>) -> Result<Box<Worker
 
 /// Notices the end of an idle instance at once. The task ends with the instance.
 fn watch(inner: &Arc<Inner>, worker: &Worker) {
-    let mut exit = worker.exit.clone();
+    let mut exit = worker.instance.exit();
     let (revision, id) = (worker.revision.id, worker.id);
     // Weak, since the pools own the instance that this task waits for.
     let inner_weak = Arc::downgrade(inner);

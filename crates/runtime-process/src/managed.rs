@@ -100,6 +100,10 @@ impl Instance for Managed {
         self.process.exit()
     }
 
+    fn has_ended(&self) -> bool {
+        self.process.has_ended()
+    }
+
     fn drain(&mut self, log: &mut LogCapture) {
         self.channel.log.drain(log);
     }

@@ -13,6 +13,7 @@ use std::process::ExitStatus;
 use std::sync::{Arc, OnceLock, mpsc};
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus};
 use squall_runtime::{Exit, ExitWatch};
 use tokio::sync::{oneshot, watch};
@@ -251,6 +252,17 @@ impl Process {
 
     pub(crate) fn exit(&self) -> ExitWatch {
         self.exit.clone()
+    }
+
+    /// Asks the kernel: that a process has ended is known before anybody was told how.
+    pub(crate) fn has_ended(&self) -> bool {
+        let mut ended = [PollFd::new(&self.pidfd, PollFlags::IN)];
+        let at_once = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        self.exit.borrow().is_some()
+            || rustix::event::poll(&mut ended, Some(&at_once)).is_ok_and(|ended| ended > 0)
     }
 
     /// Kills it, and what it started.

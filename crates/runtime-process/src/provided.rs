@@ -59,6 +59,10 @@ impl Instance for Provided {
         self.process.exit()
     }
 
+    fn has_ended(&self) -> bool {
+        self.process.has_ended()
+    }
+
     fn drain(&mut self, log: &mut LogCapture) {
         self.log.drain(log);
     }

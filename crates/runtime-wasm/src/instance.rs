@@ -110,6 +110,10 @@ impl Instance for WasmInstance {
         self.exit.subscribe()
     }
 
+    fn has_ended(&self) -> bool {
+        false
+    }
+
     /// What a guest writes is in the log as it writes it.
     fn drain(&mut self, _log: &mut LogCapture) {}
 

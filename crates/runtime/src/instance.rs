@@ -104,8 +104,14 @@ pub trait Instance: Send + 'static {
         self.invoke(event, log).await
     }
 
-    /// Tells when the instance ends, whoever ends it. The pool waits on it and never leases the dead.
+    /// Tells when the instance ends, whoever ends it.
     fn exit(&self) -> ExitWatch;
+
+    /// Whether it has ended, also where [`exit`](Self::exit) has not told yet how. The pool asks before it leases an
+    /// instance, and never leases the dead. Does not wait.
+    fn has_ended(&self) -> bool {
+        self.exit().borrow().is_some()
+    }
 
     /// Takes what the function has written and nobody has read, without waiting.
     /// Called after a deadline, before the instance is killed, so that its last words are kept.

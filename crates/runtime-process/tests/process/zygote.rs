@@ -125,6 +125,23 @@ async fn a_killed_zygote_takes_its_forks_along_and_another_takes_its_place() {
 }
 
 #[tokio::test]
+async fn an_instance_has_ended_before_anybody_was_told_how() {
+    let host = Host::new();
+    let source = "import os\ndef handler(event, context): return os.getpid()\n";
+    let mut started = host.start(&Arc::new(host.revision(&[("app.py", source)]))).await;
+    let pid = started.answer("{}").await.as_i64().unwrap();
+    let pid = rustix::process::Pid::from_raw(pid.try_into().unwrap()).unwrap();
+    assert!(!started.instance.has_ended());
+    let pidfd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    // Holds up the only thread, so that nobody hears of it meanwhile.
+    let mut ended = [rustix::event::PollFd::new(&pidfd, rustix::event::PollFlags::IN)];
+    rustix::event::poll(&mut ended, None).unwrap();
+    assert!(started.instance.exit().borrow().is_none());
+    assert!(started.instance.has_ended());
+}
+
+#[tokio::test]
 async fn resting_ends_the_zygote_and_retiring_removes_the_folders() {
     let host = Host::new();
     let source =
