@@ -63,12 +63,9 @@ impl InvocationLog {
     }
 
     async fn hand_over(&mut self, lines: Vec<LogLine>) {
-        let mut events = in_store(std::mem::take(&mut self.before));
-        if events.is_empty() {
-            events = in_store(lines);
-        } else {
-            events.extend(lines.into_iter().map(event));
-        }
+        let mut before = std::mem::take(&mut self.before);
+        before.extend(lines);
+        let events: Vec<LogEvent> = before.into_iter().map(event).collect();
         if events.is_empty() {
             return;
         }
@@ -94,7 +91,7 @@ pub(crate) async fn outside(logs: &LogStore, function: &FunctionName, stream: &s
         function: function.clone(),
         stream: stream.into(),
         request_id: None,
-        events: in_store(lines),
+        events: lines.into_iter().map(event).collect(),
     };
     logs.append(batch).await;
 }
@@ -103,10 +100,6 @@ pub(crate) async fn outside(logs: &LogStore, function: &FunctionName, stream: &s
 pub(crate) fn unix_ms(at: SystemTime) -> i64 {
     let since = at.duration_since(UNIX_EPOCH);
     since.map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
-}
-
-fn in_store(lines: Vec<LogLine>) -> Vec<LogEvent> {
-    lines.into_iter().map(event).collect()
 }
 
 fn event(line: LogLine) -> LogEvent {

@@ -2,9 +2,8 @@
 //!
 //! `runtime` makes one [`Cgroups`] when the server starts, below the group that the server itself is in, and a [`Cgroup`]
 //! for every process that it starts. The forks of a zygote stay in its group, whose limits grow with their number.
-//! Version 2 is one tree of folders; in version 1 every
-//! controller has a tree of its own. Empty groups are made ahead of need, and what is left of ended ones is removed
-//! when others are made.
+//! Version 2 is one tree of folders; in version 1 every controller has a tree of its own. Empty groups are made ahead of
+//! need, and what is left of ended ones is removed when others are made.
 
 use std::collections::VecDeque;
 use std::fs;
