@@ -1,21 +1,20 @@
-//! The framed protocol with a managed runtime, and the log pipe beside it.
+//! The framed protocol with a managed runtime, beside its log pipe.
 //!
 //! A managed instance owns one [`Channel`]. A frame is a u32 length of what follows, a u8 kind, a u32 header length,
 //! the header (JSON) and the body; all little-endian. An answer is bounded by `frame_bytes_max`.
-//! While it waits, the channel reads the log, so a function that writes much never blocks;
-//! once an answer is there, it takes all that was written before it.
+//! While it waits, the channel reads the log; once an answer is there, it takes all that was written before it.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
-use rustix::pipe::PipeFlags;
 use squall_runtime::{Exit, ExitWatch, Fault, Host, LogCapture};
-use tokio::net::unix::pipe;
 
 use crate::host_call::{self, Answer, Calls};
+use crate::log_pipe::LogPipe;
 use crate::process::ended;
 use crate::socket::Socket;
 
@@ -34,15 +33,12 @@ const READ_BYTES: usize = 16 * 1024;
 const COPIED_BYTES_MAX: usize = 4 * 1024;
 /// Of a frame whose length is known already.
 const LARGE_READ_BYTES: usize = 64 * 1024;
-const LOG_BYTES: usize = 16 * 1024;
 /// Room for a frame's head and header beside the largest body.
 const HEADER_BYTES_MAX: usize = 64 * 1024;
 /// The largest value in a frame, from an instance that cannot send files.
 const CALL_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Files that came and whose frame has not been read yet.
 const FILES_MAX: usize = 16;
-/// The most that a pipe holds: what was written before an answer is never more.
-const PIPE_BYTES_MAX: usize = 1024 * 1024;
 
 /// One frame from the instance.
 #[derive(Debug)]
@@ -57,60 +53,6 @@ pub(crate) struct Frame {
 pub(crate) struct FarEnd {
     pub(crate) socket: OwnedFd,
     pub(crate) log: OwnedFd,
-}
-
-/// The read end of an instance's log pipe.
-#[derive(Debug)]
-pub(crate) struct LogPipe {
-    pipe: pipe::Receiver,
-    /// Every writer has closed it.
-    ended: bool,
-    buffer: Box<[u8]>,
-}
-
-impl LogPipe {
-    /// A pipe, and its write end.
-    pub(crate) fn new() -> io::Result<(Self, OwnedFd)> {
-        let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
-        rustix::io::ioctl_fionbio(&read, true)?;
-        let pipe = Self {
-            pipe: pipe::Receiver::from_owned_fd(read)?,
-            ended: false,
-            buffer: vec![0; LOG_BYTES].into_boxed_slice(),
-        };
-        Ok((pipe, write))
-    }
-
-    /// Takes what is there, without waiting. Asks the pipe itself: readiness may not have been noticed yet.
-    pub(crate) fn drain(&mut self, log: &mut LogCapture) {
-        let mut taken = 0;
-        while taken < PIPE_BYTES_MAX {
-            match rustix::io::read(&self.pipe, &mut self.buffer[..]) {
-                Ok(0) => {
-                    self.ended = true;
-                    return;
-                }
-                Ok(count) => {
-                    log.push(&self.buffer[..count]);
-                    taken += count;
-                }
-                Err(rustix::io::Errno::INTR) => {}
-                Err(_) => return,
-            }
-        }
-    }
-
-    /// Waits until something was written, and takes it. Never returns once the pipe has ended.
-    pub(crate) async fn pump(&mut self, log: &mut LogCapture) {
-        if self.ended || self.pipe.readable().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-        match self.pipe.try_read(&mut self.buffer) {
-            Ok(0) => self.ended = true,
-            Ok(count) => log.push(&self.buffer[..count]),
-            Err(_) => {}
-        }
-    }
 }
 
 /// The supervisor's end.
@@ -377,7 +319,7 @@ impl Channel {
 }
 
 /// How long a process may live on after its socket was closed.
-const CLOSED_WAIT_MAX: std::time::Duration = std::time::Duration::from_secs(1);
+const CLOSED_WAIT_MAX: Duration = Duration::from_secs(1);
 
 fn no_room(error: io::Error) -> Fault {
     Fault::Protocol(format!("could not wait until it reads: {error}"))

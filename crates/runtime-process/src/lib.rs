@@ -14,6 +14,7 @@ mod frame;
 pub mod fuzzing;
 mod host_call;
 mod interpreter;
+mod log_pipe;
 mod managed;
 mod network;
 mod node;

@@ -15,7 +15,7 @@ use squall_runtime::{Event, Exit, ExitWatch, Fault, Instance, InstanceId, LogCap
 use squall_types::{Encoding, FunctionError};
 use tokio::sync::watch;
 
-use crate::frame::LogPipe;
+use crate::log_pipe::LogPipe;
 use crate::process::{Process, ended};
 use crate::runtime_api::RuntimeApi;
 

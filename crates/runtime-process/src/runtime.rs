@@ -17,8 +17,9 @@ use squall_runtime::{Instance, InstanceId, NotOffered, Runtime, StartError};
 use squall_types::{MIB, PrepareError, Revision, RevisionId, RuntimeName};
 
 use crate::config::{ProcessConfig, SetupError, WallsWanted};
-use crate::frame::{Channel, LogPipe, NearEnd};
+use crate::frame::{Channel, NearEnd};
 use crate::interpreter::Interpreters;
+use crate::log_pipe::LogPipe;
 use crate::managed::Managed;
 use crate::node::{Kind, Pool};
 use crate::process::{Launch, Process, Starter};
