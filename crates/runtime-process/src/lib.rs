@@ -2,7 +2,7 @@
 //!
 //! The node makes one [`ProcessRuntime`] and hands it to the dispatcher as a `Runtime`.
 //! Read `runtime` first: it decides how an instance of a revision is made. Then `managed` (an instance that speaks
-//! frames), `frame` (the frames), `socket` (their way), `process` (what runs), `sandbox` (what is around it), `zygote` (what forks it).
+//! frames), `frame` (the frames), `socket` (their way), `process` (what runs), `sandbox` (what is around it), `turns` (on the processor), `zygote` (what forks it).
 
 mod cgroup;
 mod config;
@@ -25,9 +25,11 @@ mod runtime;
 pub mod runtime_api;
 mod sandbox;
 mod socket;
+mod turns;
 mod working_copy;
 mod zygote;
 
 pub use config::{ProcessConfig, RESPONSE_BYTES_MAX, SetupError, WallsWanted};
 pub use network::Doors;
 pub use runtime::ProcessRuntime;
+pub use turns::take_short_slices;

@@ -63,7 +63,8 @@ impl Instance for Managed {
             log.line(notice);
         }
         let init = std::mem::take(&mut self.init);
-        let frame = self.channel.call(frame::INIT, &init, b"", None, log).await?;
+        let call = self.channel.call(frame::INIT, &init, b"", None, log);
+        let frame = self.process.turns.during(call).await?;
         match frame.kind {
             frame::READY => Ok(()),
             frame::INIT_ERROR => Err(Fault::Init(FunctionError { body: frame.body })),
@@ -75,10 +76,11 @@ impl Instance for Managed {
         let mut header = std::mem::take(&mut self.header);
         header.clear();
         write_header(&mut header, event)?;
-        let frame = self
+        let host = event.host.clone();
+        let call = self
             .channel
-            .call(frame::INVOKE, &header, &event.payload, event.host.clone(), log)
-            .await;
+            .call(frame::INVOKE, &header, &event.payload, host, log);
+        let frame = self.process.turns.during(call).await;
         self.header = header;
         let frame = frame?;
         let answer = answer_header(&frame.header)?;

@@ -23,6 +23,7 @@ use crate::cgroup::{Cgroup, Member};
 use crate::egress;
 use crate::network::{self, Doors};
 use crate::sandbox::{self, Limits, OwnNetwork, Program, Room, SpawnError, Spawned, Walls};
+use crate::turns::{self, Turns};
 
 /// Starts waiting for the one thread that starts processes; reaching it makes callers wait.
 const STARTS_WAITING_MAX: usize = 1024;
@@ -155,6 +156,7 @@ pub(crate) struct Process {
     /// What ends it at once.
     kill: Signal,
     exit: ExitWatch,
+    pub(crate) turns: Turns,
     cgroup: Option<Arc<Cgroup>>,
     /// On its own network, for whoever serves it.
     runtime_api: Option<OwnedFd>,
@@ -191,6 +193,7 @@ impl Process {
             pidfd,
             kill,
             exit,
+            turns: Turns::of(Some(pid), cgroup.clone()),
             cgroup,
             runtime_api,
             rubbish,
@@ -204,6 +207,7 @@ impl Process {
         member: Option<Member>,
     ) -> io::Result<Self> {
         let ended = sandbox::watch(pidfd.try_clone()?)?;
+        let group = member.as_ref().map(|member| Arc::clone(member.group()));
         let (tell, exit) = watch::channel(None);
         let rubbish = Arc::new(OnceLock::new());
         let to_discard = Arc::clone(&rubbish);
@@ -221,6 +225,7 @@ impl Process {
         });
         Ok(Self {
             pid: None,
+            turns: Turns::of(turns::number_of(pidfd.as_fd()), group),
             pidfd,
             kill: Signal::KILL,
             exit,

@@ -41,13 +41,15 @@ impl Instance for Provided {
 
     async fn init(&mut self, log: &mut LogCapture) -> Result<(), Fault> {
         let exit = self.process.exit();
-        let ready = answered(self.api.ready(), &mut self.log, exit, log).await?;
+        let start = answered(self.api.ready(), &mut self.log, exit, log);
+        let ready = self.process.turns.during(start).await?;
         ready.map_err(Fault::Init)
     }
 
     async fn invoke(&mut self, event: &Event, log: &mut LogCapture) -> Result<Reply, Fault> {
         let exit = self.process.exit();
-        let result = answered(self.api.call(event), &mut self.log, exit, log).await??;
+        let call = answered(self.api.call(event), &mut self.log, exit, log);
+        let result = self.process.turns.during(call).await??;
         Ok(Reply {
             result,
             encoding: Encoding::Json,

@@ -1,16 +1,20 @@
 //! Control groups: how much memory, how many processes and which share of the processors a function may have.
 //!
 //! `runtime` makes one [`Cgroups`] when the server starts, below the group that the server itself is in, and a [`Cgroup`]
-//! for every process that it starts. The forks of a zygote stay in its group, whose limits grow with their number.
+//! for every process that it starts. The server has its share of the processors in a group beside theirs, so that what
+//! functions do does not keep it from answering. The forks of a zygote stay in its group, whose limits grow with their number.
 //! Version 2 is one tree of folders; in version 1 every controller has a tree of its own. Empty groups are made ahead of
-//! need, and what is left of ended ones is removed when others are made.
+//! need, and what is left of ended ones is removed when others are made. `tree` has the folders.
+
+mod tree;
 
 use std::collections::VecDeque;
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tree::{PathsOf, Tree, Version};
 
 /// Groups that wait to be used.
 const AHEAD: usize = 8;
@@ -18,18 +22,13 @@ const AHEAD: usize = 8;
 const REMOVED_AT_ONCE: usize = 16;
 /// Groups that could not be removed yet; past this many the oldest are forgotten until the next start.
 const LEFT_MAX: usize = 4096;
-/// What our groups are called, before the number of the server's process.
-const PREFIX: &str = "squall-";
 /// Megabytes that come with one processor on Lambda, and the share that one processor is here.
 const MIB_PER_CPU: u64 = 1769;
 const SHARE_PER_CPU: u64 = 1024;
 const SHARE_MAX: u64 = 262_144;
-const CONTROLLERS: [&str; 3] = ["memory", "pids", "cpu"];
-/// Where `cpu` is in that list.
-const CPU: usize = 2;
-/// How many busy processes for each processor all functions together are worth: the server has a fifth of a processor
-/// for each of its threads, whatever functions do.
-const WEIGHT_ALL: u64 = 4;
+/// How much more of the processors a group has while all of its calls are short: who answers soon is not kept waiting by
+/// who does not.
+const QUICK: u64 = 16;
 /// Processes and threads of one instance: Lambda's number. Each further one of the same group adds fewer, so that a
 /// fork bomb in one of many stays small.
 const PROCESSES_MAX: u64 = 1024;
@@ -57,47 +56,13 @@ pub(crate) struct Cgroups {
     tidying: Mutex<()>,
 }
 
-/// The folders of one group: one in version 2, one for each controller in version 1.
-type PathsOf = Vec<PathBuf>;
-
-#[derive(Debug)]
-struct Tree {
-    version: Version,
-    /// The server's own groups, in which ours are.
-    parents: PathsOf,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Version {
-    One,
-    Two,
-}
-
 impl Cgroups {
     /// Finds where groups can be made, and removes those of servers that have ended.
     ///
     /// # Errors
     /// This host has no control groups, or they are not for this user.
     pub(crate) fn open() -> io::Result<Arc<Self>> {
-        let mounts = fs::read_to_string("/proc/self/mountinfo")?;
-        let own = fs::read_to_string("/proc/self/cgroup")?;
-        let (version, above) = find(&mounts, &own)?;
-        if version == Version::Two {
-            hand_down(&above[0])?;
-        }
-        let name = format!("{PREFIX}{}", std::process::id());
-        let mut parents = Vec::new();
-        for folder in above {
-            remove_those_of_the_dead(&folder);
-            let parent = folder.join(&name);
-            make(&parent)?;
-            parents.push(parent);
-        }
-        if version == Version::Two {
-            fs::write(parents[0].join("cgroup.subtree_control"), "+memory +pids +cpu")?;
-        }
-        weigh_all(version, &parents)?;
-        let cgroups = Arc::new(Self::below(Tree { version, parents }));
+        let cgroups = Arc::new(Self::below(Tree::open()?));
         let trial = cgroups.make()?;
         lock(&cgroups.ready).push_back(trial);
         Ok(cgroups)
@@ -134,7 +99,7 @@ impl Cgroups {
             let Some(paths) = lock(&self.left).pop_front() else {
                 break;
             };
-            if !remove(&paths) {
+            if !tree::remove(&paths) {
                 self.leave(paths);
             }
         }
@@ -165,7 +130,7 @@ impl Cgroups {
             .map(|parent| parent.join(&name))
             .collect();
         for path in &paths {
-            make(path)?;
+            tree::make(path)?;
         }
         Ok(paths)
     }
@@ -175,9 +140,9 @@ impl Drop for Cgroups {
     fn drop(&mut self) {
         let (left, ready) = (lock(&self.left), lock(&self.ready));
         for paths in left.iter().chain(ready.iter()) {
-            remove(paths);
+            tree::remove(paths);
         }
-        remove(&self.tree.parents);
+        tree::remove(&self.tree.parents);
     }
 }
 
@@ -190,6 +155,8 @@ pub(crate) struct Cgroup {
     /// Those that are in it now, and the most that its limits were made for.
     instances: AtomicU64,
     most: AtomicU64,
+    /// Calls that have lasted. Held while the group's share is written.
+    long_calls: Mutex<u64>,
     /// Ends by a lack of memory that were told.
     kills_told: AtomicU64,
 }
@@ -210,6 +177,10 @@ pub(crate) enum Entrance {
 #[derive(Debug)]
 pub(crate) struct Member(Arc<Cgroup>);
 
+/// A call that has lasted, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct LongCall(Arc<Cgroup>);
+
 impl Cgroup {
     fn at(paths: PathsOf, all: Arc<Cgroups>, allowance: Allowance) -> Self {
         Self {
@@ -218,6 +189,7 @@ impl Cgroup {
             allowance,
             instances: AtomicU64::new(0),
             most: AtomicU64::new(1),
+            long_calls: Mutex::default(),
             kills_told: AtomicU64::new(0),
         }
     }
@@ -236,8 +208,6 @@ impl Cgroup {
         let memory = self.allowance.memory_bytes_max * instances + self.allowance.folder_bytes_max;
         let memory = memory.to_string();
         let processes = (PROCESSES_MAX + PROCESSES_MORE * (instances - 1)).to_string();
-        let share = (u64::from(self.allowance.memory_mib) * SHARE_PER_CPU / MIB_PER_CPU).max(2);
-        let share = (share * instances).min(SHARE_MAX);
         match self.all.tree.version {
             Version::One => {
                 // Where the host counts swap, memory and swap together have the same limit, which is never the lower.
@@ -245,16 +215,46 @@ impl Cgroup {
                 self.write("memory.limit_in_bytes", &memory)?;
                 let _ = self.write("memory.memsw.limit_in_bytes", &memory);
                 self.write("pids.max", &processes)?;
-                self.write("cpu.shares", &share.to_string())
             }
             Version::Two => {
                 self.write("memory.max", &memory)?;
                 let _ = self.write("memory.swap.max", "0");
                 self.write("pids.max", &processes)?;
+            }
+        }
+        self.give_share(*lock(&self.long_calls))
+    }
+
+    /// Its share of the processors, which is by memory among groups that are alike.
+    fn give_share(&self, long_calls: u64) -> io::Result<()> {
+        let one = (u64::from(self.allowance.memory_mib) * SHARE_PER_CPU / MIB_PER_CPU).max(2);
+        let quick = if long_calls == 0 { QUICK } else { 1 };
+        let share = (one * self.most.load(Ordering::Relaxed) * quick).min(SHARE_MAX);
+        match self.all.tree.version {
+            Version::One => self.write("cpu.shares", &share.to_string()),
+            Version::Two => {
                 // From 2..=262144 to 1..=10000, as the kernel's own documents have it.
                 let weight = 1 + (share - 2) * 9999 / (SHARE_MAX - 2);
                 self.write("cpu.weight", &weight.to_string())
             }
+        }
+    }
+
+    /// Says that a call here lasts. Blocks for a system call if it is the only one.
+    pub(crate) fn begin_long_call(self: &Arc<Self>) -> LongCall {
+        self.count_long_calls(|calls| calls + 1);
+        LongCall(Arc::clone(self))
+    }
+
+    fn count_long_calls(&self, count: impl Fn(u64) -> u64) {
+        let mut calls = lock(&self.long_calls);
+        let before = *calls;
+        *calls = count(before);
+        if before.min(*calls) > 0 {
+            return;
+        }
+        if let Err(error) = self.give_share(*calls) {
+            tracing::warn!(%error, "could not change a function's share of the processors");
         }
     }
 
@@ -274,16 +274,9 @@ impl Cgroup {
     /// none, or it is not for this user.
     #[cfg(test)]
     pub(crate) fn of_version_two(name: &str) -> Option<Self> {
-        let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
-        let own = group_of(&mounts, &fs::read_to_string("/proc/self/cgroup").ok()?, None)?;
-        let parent = own.join(format!("{PREFIX}{}", std::process::id()));
-        make(&parent).ok()?;
-        let paths = vec![parent.join(name)];
-        make(&paths[0]).ok()?;
-        let tree = Tree {
-            version: Version::Two,
-            parents: vec![parent],
-        };
+        let tree = Tree::of_version_two()?;
+        let paths = vec![tree.parents[0].join(name)];
+        tree::make(&paths[0]).ok()?;
         let nothing = Allowance {
             memory_bytes_max: 0,
             folder_bytes_max: 0,
@@ -307,7 +300,7 @@ impl Cgroup {
     /// The controller is the first word of the name; in version 2 all are in one folder.
     fn write(&self, name: &str, value: &str) -> io::Result<()> {
         let controller = name.split('.').next().unwrap_or_default();
-        let index = CONTROLLERS
+        let index = tree::CONTROLLERS
             .iter()
             .position(|&known| known == controller)
             .unwrap_or(0);
@@ -317,9 +310,19 @@ impl Cgroup {
 }
 
 impl Member {
+    pub(crate) fn group(&self) -> &Arc<Cgroup> {
+        &self.0
+    }
+
     /// Whether it was killed because there was no memory left. Asked once, when it has been killed.
     pub(crate) fn ran_out_of_memory(&self) -> bool {
         self.0.ran_out_of_memory()
+    }
+}
+
+impl Drop for LongCall {
+    fn drop(&mut self) {
+        self.0.count_long_calls(|calls| calls - 1);
     }
 }
 
@@ -332,122 +335,10 @@ impl Drop for Member {
 impl Drop for Cgroup {
     fn drop(&mut self) {
         let paths = std::mem::take(&mut self.paths);
-        if !remove(&paths) {
+        if !tree::remove(&paths) {
             self.all.leave(paths);
         }
     }
-}
-
-/// The server's own groups: those of the three controllers in version 1, or one in version 2.
-fn find(mounts: &str, own: &str) -> io::Result<(Version, PathsOf)> {
-    let one: Option<PathsOf> = CONTROLLERS
-        .iter()
-        .map(|controller| group_of(mounts, own, Some(controller)))
-        .collect();
-    if let Some(paths) = one {
-        return Ok((Version::One, paths));
-    }
-    let two = group_of(mounts, own, None).filter(|path| {
-        let has = fs::read_to_string(path.join("cgroup.controllers")).unwrap_or_default();
-        CONTROLLERS
-            .iter()
-            .all(|&controller| has.split_whitespace().any(|word| word == controller))
-    });
-    let missing = || io::Error::other("this host offers no control groups with memory, pids and cpu");
-    Ok((Version::Two, vec![two.ok_or_else(missing)?]))
-}
-
-/// The folder of the server's own group: of a controller of version 1, or of version 2.
-fn group_of(mounts: &str, own: &str, controller: Option<&str>) -> Option<PathBuf> {
-    let kind = if controller.is_some() { "cgroup" } else { "cgroup2" };
-    let mount = mounts.lines().find_map(|line| {
-        let (left, right) = line.split_once(" - ")?;
-        let mut right = right.split(' ');
-        let is_kind = right.next() == Some(kind);
-        let options = right.nth(1).unwrap_or_default();
-        let has = controller.is_none_or(|wanted| options.split(',').any(|option| option == wanted));
-        let mut left = left.split(' ').skip(3);
-        (is_kind && has).then(|| Some((left.next()?, left.next()?)))?
-    });
-    let (root, point) = mount?;
-    let path = own.lines().find_map(|line| {
-        let (_, rest) = line.split_once(':')?;
-        let (controllers, path) = rest.split_once(':')?;
-        match controller {
-            Some(wanted) => controllers.split(',').any(|name| name == wanted).then_some(path),
-            None => controllers.is_empty().then_some(path),
-        }
-    })?;
-    // In a container the mount begins at the container's own group.
-    let below = if root == "/" {
-        path
-    } else {
-        path.strip_prefix(root).unwrap_or("/")
-    };
-    Some(Path::new(point).join(below.trim_start_matches('/')))
-}
-
-/// All functions together, beside what else the host runs. A group weighs as much as one process unless it is told:
-/// on a busy host functions would then hardly run.
-fn weigh_all(version: Version, parents: &[PathBuf]) -> io::Result<()> {
-    match version {
-        Version::One => {
-            let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
-            let share = (WEIGHT_ALL * SHARE_PER_CPU * cores).min(SHARE_MAX);
-            fs::write(parents[CPU].join("cpu.shares"), share.to_string())
-        }
-        // The server is in a group beside this one, of weight 100.
-        Version::Two => fs::write(parents[0].join("cpu.weight"), (WEIGHT_ALL * 100).to_string()),
-    }
-}
-
-/// Version 2 keeps processes in leaves only: the server moves into one, so that its group may have others.
-fn hand_down(own: &Path) -> io::Result<()> {
-    let control = own.join("cgroup.subtree_control");
-    if fs::write(&control, "+memory +pids +cpu").is_ok() {
-        return Ok(());
-    }
-    let leaf = own.join("squall-server");
-    make(&leaf)?;
-    fs::write(leaf.join("cgroup.procs"), std::process::id().to_string())?;
-    fs::write(&control, "+memory +pids +cpu")
-}
-
-fn make(folder: &Path) -> io::Result<()> {
-    match fs::create_dir(folder) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-            let what = format!("could not make the control group `{}`: {error}", folder.display());
-            Err(io::Error::new(error.kind(), what))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Groups of a server that was killed: nobody is in them any more.
-fn remove_those_of_the_dead(above: &Path) {
-    for entry in fs::read_dir(above).into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        let pid = name
-            .to_str()
-            .and_then(|name| name.strip_prefix(PREFIX)?.parse::<u32>().ok());
-        if pid.is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists()) {
-            let inner = fs::read_dir(entry.path()).into_iter().flatten().flatten();
-            for group in inner.filter(|inner| inner.path().is_dir()) {
-                let _ = fs::remove_dir(group.path());
-            }
-            let _ = fs::remove_dir(entry.path());
-        }
-    }
-}
-
-/// Whether all are gone.
-fn remove(paths: &[PathBuf]) -> bool {
-    let gone = |path: &Path| match fs::remove_dir(path) {
-        Ok(()) => true,
-        Err(error) => error.kind() == io::ErrorKind::NotFound,
-    };
-    // Each is tried, also when one before it is still there.
-    paths.iter().filter(|path| !gone(path)).count() == 0
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -459,33 +350,32 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use super::*;
 
-    const ONE: &str = "\
-31 23 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs rw,mode=755
-32 31 0:29 / /sys/fs/cgroup/cpu,cpuacct rw,relatime - cgroup cgroup rw,cpu,cpuacct
-33 31 0:30 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory
-34 31 0:31 / /sys/fs/cgroup/pids rw,relatime - cgroup cgroup rw,pids
-40 31 0:37 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw
-";
-
     #[test]
-    fn finds_the_servers_group_of_each_controller() {
-        let own = "8:pids:/\n4:memory:/service/one\n2:cpu,cpuacct:/\n0::/\n";
-        let (version, paths) = find(ONE, own).expect("groups");
-        let expected = ["memory/service/one", "pids/", "cpu,cpuacct/"]
-            .map(|path| Path::new("/sys/fs/cgroup").join(path));
-        assert_eq!((version, paths), (Version::One, expected.to_vec()));
-    }
-
-    #[test]
-    fn finds_the_one_group_of_version_two_in_a_container() {
-        let mounts = "30 23 0:26 /docker/abc /sys/fs/cgroup rw,relatime - cgroup2 cgroup rw\n";
-        let group = group_of(mounts, "0::/docker/abc/inner\n", None);
-        assert_eq!(group, Some(PathBuf::from("/sys/fs/cgroup/inner")));
-        assert_eq!(group_of(mounts, "0::/\n", Some("memory")), None);
-    }
-
-    #[test]
-    fn says_when_there_are_none() {
-        assert!(find("", "0::/\n").is_err());
+    fn a_call_that_lasts_leaves_a_group_the_share_of_its_memory() {
+        // Where the tester may make none, there is nothing to share.
+        let Ok(groups) = Cgroups::open() else { return };
+        let allowance = Allowance {
+            memory_bytes_max: 64 << 20,
+            folder_bytes_max: 0,
+            memory_mib: 1769,
+        };
+        let group = groups.take(allowance).expect("a group");
+        let share = || {
+            let name = match groups.tree.version {
+                Version::One => "cpu.shares",
+                Version::Two => "cpu.weight",
+            };
+            let path = tree::of_cpu(groups.tree.version, &group.paths).join(name);
+            let text = fs::read_to_string(path).expect("its share");
+            text.trim().parse::<u64>().expect("a number")
+        };
+        let quick = share();
+        let (first, second) = (group.begin_long_call(), group.begin_long_call());
+        let long = share();
+        drop(first);
+        assert_eq!(share(), long, "another call still lasts");
+        drop(second);
+        assert_eq!(share(), quick);
+        assert!((QUICK - 1..=QUICK).contains(&(quick / long)), "{quick} {long}");
     }
 }
