@@ -1,10 +1,13 @@
 """Walls: what they add to a start and to a warm call, and what neighbours notice of a function that misbehaves.
 
 Two servers run at once, one with all walls and one with none, and are asked in turns. The neighbour's quiet figure is
-taken anew before every kind of misbehaviour.
+taken anew before every kind of misbehaviour. Whoever calls the neighbour stands for a caller on a machine of its own: its
+thread has real-time priority, so that what is timed is the server and the neighbour, and not its own wait for a processor.
 """
 
+import contextlib
 import json
+import os
 import threading
 import time
 
@@ -18,7 +21,7 @@ ESTIMATE = "a fresh start 2-4 ms more, a fork of the zygote nothing, a warm call
 FRESH_MS_MAX, ZYGOTE_MS_MAX, NEIGHBOUR_MAX = 5, 1, 2
 # A difference of warm calls that is no more than what two rounds of one server differ by.
 WARM_SHARE_MAX = 0.05
-WARM_CALLS = 500
+WARM_BLOCKS, WARM_CALLS = 30, 100
 PYTHON, BOOTSTRAP = "python, fork of the zygote", "bootstrap, fresh process"
 
 # A runtime of its own with the smallest start: the interpreter without its site packages.
@@ -83,8 +86,10 @@ def run(new_server, options):
         rounds = {}
         for _ in range(options.rounds):
             for kind, subject in servers.items():
-                for what, figure in subject.round(options).items():
+                for what, figure in subject.starts(options).items():
                     rounds.setdefault(f"{what}, {kind}", []).append(figure)
+            for kind, figure in warm_round(servers).items():
+                rounds.setdefault(f"warm call, {kind}", []).append(figure)
     with new_server("--walls", "full") as walled:
         neighbour = Subject(walled)
         stranger = functions.create(neighbour.client, RUNNER, Timeout=options.seconds + 3, MemorySize=512)
@@ -113,8 +118,8 @@ class Subject:
             BOOTSTRAP: functions.create(self.client, bootstrap, runtime="provided.al2023", **settings),
         }
 
-    def round(self, options):
-        """p50 of starts of each kind, and of a warm call."""
+    def starts(self, options):
+        """p50 of starts of each kind."""
         got = {}
         for what, function in self.made.items():
             # The idle instances of the round before would answer; a changed variable makes a new revision.
@@ -124,16 +129,35 @@ class Subject:
             cold = cold_round(self.client, self.caller, function, options.samples)
             assert cold["cold_share"] > 0.9, f"{what}: these were no starts: {cold}"
             got[what] = cold["p50_ms"]
-        warm = [self.caller.call(self.made[PYTHON])[0] for _ in range(WARM_CALLS)]
-        return got | {"warm call": measure.percentile(warm, 0.5)}
+        return got
 
     def p99(self, seconds):
         """Of warm calls, one after the other."""
         took, end = [], time.monotonic() + seconds
-        self.caller.call(self.made[PYTHON])
-        while time.monotonic() < end:
-            took.append(self.caller.call(self.made[PYTHON])[0])
+        with real_time():
+            self.caller.call(self.made[PYTHON])
+            while time.monotonic() < end:
+                took.append(self.caller.call(self.made[PYTHON])[0])
         return measure.percentile(took, 0.99)
+
+
+def warm_round(servers):
+    """p50 of warm calls of each server, in short turns, so that what the machine does besides falls on both."""
+    took = {kind: [] for kind in servers}
+    for _ in range(WARM_BLOCKS):
+        for kind, subject in servers.items():
+            took[kind] += [subject.caller.call(subject.made[PYTHON])[0] for _ in range(WARM_CALLS)]
+    return {kind: measure.percentile(some, 0.5) for kind, some in took.items()}
+
+
+@contextlib.contextmanager
+def real_time():
+    """The calling thread goes before all that others do, for the length of the block."""
+    os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
 
 class Misbehaving:
