@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use async_trait::async_trait;
 use squall_access::Issued;
 use squall_runtime::network::Network;
-use squall_runtime::{Instance, InstanceId, NotOffered, Runtime, StartError};
+use squall_runtime::{Instance, InstanceId, NotOffered, Processors, Runtime, StartError};
 use squall_types::{MIB, PrepareError, Revision, RevisionId, RuntimeName};
 
 use crate::config::{ProcessConfig, SetupError, WallsWanted};
@@ -27,6 +27,7 @@ use crate::provided::{Provided, Stillborn};
 use crate::python::forks::{Forks, Plan};
 use crate::runtime_api::RuntimeApi;
 use crate::sandbox::{self, OwnNetwork, RUNTIME, Room, TASK, TMP, Wall, Walls};
+use crate::turns::ServerTurns;
 use crate::working_copy::Folders;
 use crate::{environment, network, python};
 
@@ -102,6 +103,11 @@ impl ProcessRuntime {
             revisions: Mutex::default(),
             config,
         }))
+    }
+
+    /// The server's share of the processors beside what its functions have, for functions that it runs itself.
+    pub fn processors(&self) -> Arc<dyn Processors> {
+        Arc::new(ServerTurns::of(self.walls.cgroups.clone()))
     }
 
     /// `runtime` is where the managed runtime's source is.

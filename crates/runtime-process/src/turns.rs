@@ -14,8 +14,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::Pid;
+use squall_runtime::Processors;
 
-use crate::cgroup::Cgroup;
+use crate::cgroup::{Cgroup, Cgroups};
 use crate::sandbox::slice::{self, Slice};
 
 /// How long a call keeps short slices.
@@ -78,12 +79,38 @@ async fn within<T>(most: Duration, call: impl Future<Output = T>) -> Option<T> {
     }
 }
 
-/// Gives the calling thread short slices, for threads that must answer on a busy host: the server's own.
+/// The server's own turns.
+#[derive(Debug)]
+pub(crate) struct ServerTurns {
+    groups: Option<Arc<Cgroups>>,
+}
+
+impl ServerTurns {
+    pub(crate) fn of(groups: Option<Arc<Cgroups>>) -> Self {
+        Self { groups }
+    }
+}
+
+impl Processors for ServerTurns {
+    fn begin_long_call(&self) -> Box<dyn Send + Sync> {
+        Box::new(self.groups.as_ref().map(Cgroups::begin_long_call))
+    }
+
+    fn this_thread(&self, computes: bool) {
+        take(if computes { Slice::Usual } else { Slice::Shortest });
+    }
+}
+
+/// Gives the calling thread the shortest slices, for threads that must answer on a busy host: the server's own.
 ///
 /// Best effort: where the kernel has none or allows none, nothing changes.
 pub fn take_short_slices() {
-    if let Err(error) = slice::give(None, Slice::Shortest) {
-        tracing::debug!(%error, "could not take short slices");
+    take(Slice::Shortest);
+}
+
+fn take(slice: Slice) {
+    if let Err(error) = slice::give(None, slice) {
+        tracing::debug!(%error, ?slice, "could not change a thread's slice");
     }
 }
 

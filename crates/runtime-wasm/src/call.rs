@@ -15,6 +15,7 @@ use crate::outgoing::Outgoing;
 use crate::output::{Answer, Output};
 use crate::proxy;
 use crate::sandbox::Kept;
+use crate::turns;
 
 /// The largest answer, as on Lambda.
 pub(crate) const RESPONSE_BYTES_MAX: usize = 6_291_556;
@@ -142,7 +143,10 @@ fn given(loaded: &Loaded, stdin: Bytes, stdout: Output, stderr: Output) -> Given
 /// has a task looks at clocks and sockets after 61 of them, which are 305 ms of endless loops.
 fn bounded<T>(mut store: Store<T>) -> Store<T> {
     store.set_epoch_deadline(1);
-    store.epoch_deadline_callback(|_| Ok(UpdateDeadline::YieldCustom(1, Box::pin(yield_now()))));
+    store.epoch_deadline_callback(|_| {
+        turns::tick();
+        Ok(UpdateDeadline::YieldCustom(1, Box::pin(yield_now())))
+    });
     store
 }
 

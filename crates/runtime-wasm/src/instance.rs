@@ -18,6 +18,7 @@ use crate::call;
 use crate::guest::Guest;
 use crate::outgoing::Wire;
 use crate::sandbox::{Kept, Reuse};
+use crate::turns::Turns;
 
 /// A guest of one revision, shared by all its instances.
 pub(crate) struct Loaded {
@@ -31,6 +32,7 @@ pub(crate) struct Loaded {
     /// What it may reach, and how.
     pub(crate) network: Network,
     pub(crate) wire: Arc<Wire>,
+    pub(crate) turns: Arc<Turns>,
 }
 
 /// What a function's environment asks of its runtime.
@@ -46,6 +48,7 @@ impl Loaded {
         revision: &Revision,
         asked: Asked,
         wire: Arc<Wire>,
+        turns: Arc<Turns>,
     ) -> Self {
         let variables = revision.environment.iter();
         Self {
@@ -58,6 +61,7 @@ impl Loaded {
             reuse: asked.reuse,
             network: asked.network,
             wire,
+            turns,
         }
     }
 }
@@ -94,7 +98,8 @@ impl Instance for WasmInstance {
     }
 
     async fn invoke(&mut self, event: &Event, log: &mut LogCapture) -> Result<Reply, Fault> {
-        call::call(&self.loaded, &mut self.kept, event, log).await
+        let call = call::call(&self.loaded, &mut self.kept, event, log);
+        self.loaded.turns.during(call).await
     }
 
     async fn stream(
@@ -103,7 +108,8 @@ impl Instance for WasmInstance {
         exchange: Exchange,
         log: &mut LogCapture,
     ) -> Result<Reply, Fault> {
-        call::stream(&self.loaded, &mut self.kept, event, exchange, log).await
+        let call = call::stream(&self.loaded, &mut self.kept, event, exchange, log);
+        self.loaded.turns.during(call).await
     }
 
     fn exit(&self) -> ExitWatch {

@@ -21,6 +21,7 @@ mod respond;
 mod runtime;
 mod sandbox;
 mod surroundings;
+mod turns;
 
 pub use compile::{Compiler, compile_in_child};
 pub use runtime::{WasmConfig, WasmRuntime};

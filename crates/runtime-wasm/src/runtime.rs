@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use squall_runtime::network::Network;
-use squall_runtime::{Instance, NotOffered, Runtime, StartError};
+use squall_runtime::{Instance, NotOffered, Processors, Runtime, StartError};
 use squall_types::{PrepareError, Revision, RevisionId, RuntimeName};
 use tokio::sync::{OnceCell, Semaphore};
 use wasmtime::Engine;
@@ -19,6 +19,7 @@ use crate::guest::{Guest, LoadError, Loader};
 use crate::instance::{Asked, Loaded, WasmInstance};
 use crate::outgoing::Wire;
 use crate::sandbox::{KEPT_MAX, Reuse};
+use crate::turns::Turns;
 
 /// What a WebAssembly runtime needs to know.
 #[derive(Debug, Clone)]
@@ -27,6 +28,8 @@ pub struct WasmConfig {
     pub dir: PathBuf,
     /// Who compiles.
     pub compiler: Compiler,
+    /// Told of guests that compute, which they do on the server's threads.
+    pub processors: Arc<dyn Processors>,
 }
 
 /// Runs functions whose runtime is `wasm`.
@@ -44,6 +47,7 @@ struct Parts {
     /// Room for sandboxes that are kept between calls.
     kept: Arc<Semaphore>,
     wire: Arc<Wire>,
+    turns: Arc<Turns>,
 }
 
 impl Parts {
@@ -61,6 +65,7 @@ impl Parts {
             cache,
             kept: Arc::new(Semaphore::new(KEPT_MAX)),
             wire: Arc::new(Wire::new()),
+            turns: Arc::new(Turns::new(config.processors.clone())),
         })
     }
 }
@@ -126,6 +131,7 @@ impl WasmRuntime {
             revision,
             asked,
             parts.wire.clone(),
+            parts.turns.clone(),
         ))
     }
 

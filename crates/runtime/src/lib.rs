@@ -13,6 +13,7 @@ mod host;
 mod instance;
 mod log;
 pub mod network;
+mod processors;
 
 pub use event::{Event, Exchange, Reply, Responder};
 pub use host::{
@@ -21,3 +22,4 @@ pub use host::{
 };
 pub use instance::{Exit, ExitWatch, Fault, Instance, InstanceId, NotOffered, Runtime, StartError};
 pub use log::{LogCapture, LogLine};
+pub use processors::{AllAlike, Processors};

@@ -201,6 +201,7 @@ fn open_runtimes(
         dir: data_dir.join("machine-code"),
         // By this name it is the file that this process runs, also when an upgrade has replaced it on disk.
         compiler: Compiler::Child("/proc/self/exe".into(), vec![commands::COMPILE_WASM.to_owned()]),
+        processors: processes.processors(),
     });
     // The first that takes a name has it: this one answers at once, while the other looks for interpreters first.
     Ok(Runtimes::new(vec![Arc::new(wasm), processes]))

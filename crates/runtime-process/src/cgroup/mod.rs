@@ -90,6 +90,12 @@ impl Cgroups {
         Ok(Arc::new(group))
     }
 
+    /// Says that a call lasts which the server runs itself. Blocks for a system call if it is the only one.
+    pub(crate) fn begin_long_call(self: &Arc<Self>) -> ServerLongCall {
+        self.tree.count_server_calls(|calls| calls + 1);
+        ServerLongCall(Arc::clone(self))
+    }
+
     /// Makes groups ahead of need and removes what was left. Blocks for some system calls.
     pub(crate) fn tidy(&self) {
         let Ok(_only) = self.tidying.try_lock() else {
@@ -180,6 +186,10 @@ pub(crate) struct Member(Arc<Cgroup>);
 /// A call that has lasted, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct LongCall(Arc<Cgroup>);
+
+/// The same of one that the server runs itself.
+#[derive(Debug)]
+pub(crate) struct ServerLongCall(Arc<Cgroups>);
 
 impl Cgroup {
     fn at(paths: PathsOf, all: Arc<Cgroups>, allowance: Allowance) -> Self {
@@ -323,6 +333,12 @@ impl Member {
 impl Drop for LongCall {
     fn drop(&mut self) {
         self.0.count_long_calls(|calls| calls - 1);
+    }
+}
+
+impl Drop for ServerLongCall {
+    fn drop(&mut self) {
+        self.0.tree.count_server_calls(|calls| calls - 1);
     }
 }
 

@@ -3,8 +3,9 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
-use super::{SHARE_MAX, SHARE_PER_CPU};
+use super::{SHARE_MAX, SHARE_PER_CPU, lock};
 
 /// What our groups are called, before the number of the server's process.
 const PREFIX: &str = "squall-";
@@ -15,7 +16,7 @@ pub(super) const CONTROLLERS: [&str; 3] = ["memory", "pids", "cpu"];
 const CPU: usize = 2;
 /// How many busy processes for each processor all functions together are worth beside what else the host runs.
 const WEIGHT_ALL: u64 = 4;
-/// The same for the server, which everybody waits for.
+/// The same for the server, which everybody waits for, unless it runs calls itself that last.
 const WEIGHT_SERVER: u64 = 8 * WEIGHT_ALL;
 
 /// The folders of one group: one in version 2, one for each controller in version 1.
@@ -27,7 +28,7 @@ pub(super) struct Tree {
     /// In which those of functions are.
     pub(super) parents: PathsOf,
     /// Where the server itself is.
-    _server: Option<ServerGroup>,
+    server: Option<ServerGroup>,
 }
 
 /// The group that the server has moved to, for its share of the processors.
@@ -36,6 +37,8 @@ struct ServerGroup {
     own: PathBuf,
     /// Where it was before.
     above: PathBuf,
+    /// Calls that last and that it runs itself. Held while its share is written.
+    long_calls: Mutex<u64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,8 +69,23 @@ impl Tree {
         Ok(Self {
             version,
             parents,
-            _server: Some(server),
+            server: Some(server),
         })
+    }
+
+    /// The server has the share of all functions while it runs any call itself that lasts.
+    pub(super) fn count_server_calls(&self, count: impl Fn(u64) -> u64) {
+        let Some(server) = &self.server else { return };
+        let mut calls = lock(&server.long_calls);
+        let before = *calls;
+        *calls = count(before);
+        if before.min(*calls) > 0 {
+            return;
+        }
+        let processes = if *calls > 0 { WEIGHT_ALL } else { WEIGHT_SERVER };
+        if let Err(error) = weigh(self.version, &server.own, processes) {
+            tracing::warn!(%error, "could not change the server's share of the processors");
+        }
     }
 
     /// Within the tester's own group of version 2, without its controllers.
@@ -80,7 +98,7 @@ impl Tree {
         Some(Self {
             version: Version::Two,
             parents: vec![parent],
-            _server: None,
+            server: None,
         })
     }
 }
@@ -157,6 +175,7 @@ impl ServerGroup {
         let group = Self {
             own,
             above: above.to_owned(),
+            long_calls: Mutex::default(),
         };
         move_to(&group.own)?;
         if version == Version::Two {

@@ -100,6 +100,7 @@ fn config(dir: &tempfile::TempDir) -> WasmConfig {
     WasmConfig {
         dir: dir.path().join("machine-code"),
         compiler: Compiler::InProcess,
+        processors: std::sync::Arc::new(squall_runtime::AllAlike),
     }
 }
 

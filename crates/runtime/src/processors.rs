@@ -1,0 +1,26 @@
+//! Whose turn it is on the processors, for functions that run on the server's own threads.
+
+use std::fmt;
+
+/// The server's share of the processors. A function that runs within the server has that share too, so whoever runs it
+/// says when it computes.
+pub trait Processors: fmt::Debug + Send + Sync {
+    /// A call lasts. Until the result is dropped the server has no more of the processors than all functions outside
+    /// of it have together.
+    fn begin_long_call(&self) -> Box<dyn Send + Sync>;
+
+    /// The calling thread computes for a function from here on, and takes turns as a function does; or serves again.
+    fn this_thread(&self, computes: bool);
+}
+
+/// Leaves everything as the kernel has it.
+#[derive(Debug, Clone, Copy)]
+pub struct AllAlike;
+
+impl Processors for AllAlike {
+    fn begin_long_call(&self) -> Box<dyn Send + Sync> {
+        Box::new(())
+    }
+
+    fn this_thread(&self, _computes: bool) {}
+}
