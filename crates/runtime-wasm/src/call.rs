@@ -9,7 +9,7 @@ use wasmtime_wasi::I32Exit;
 use wasmtime_wasi::p2::bindings::CommandPre;
 
 use crate::guest::Guest;
-use crate::host::{Given, Host, ModuleHost};
+use crate::host::{Given, HOST_CALL_BYTES_MAX, Host, ModuleHost};
 use crate::instance::Loaded;
 use crate::outgoing::Outgoing;
 use crate::output::{Answer, Output};
@@ -137,11 +137,13 @@ fn given(loaded: &Loaded, stdin: Bytes, stdout: Output, stderr: Output) -> Given
     }
 }
 
-/// Gives way to others at every tick; there the caller's deadline drops the call.
+/// Bounds what it hands to the host at once, and gives way to others at every tick; there the caller's deadline drops
+/// the call.
 ///
 /// By tokio's own way: a task that wakes itself is only put at the end of its thread's queue, and a thread that always
 /// has a task looks at clocks and sockets after 61 of them, which are 305 ms of endless loops.
 fn bounded<T>(mut store: Store<T>) -> Store<T> {
+    store.set_hostcall_fuel(HOST_CALL_BYTES_MAX);
     store.set_epoch_deadline(1);
     store.epoch_deadline_callback(|_| {
         turns::tick();

@@ -31,6 +31,11 @@ const TABLE_ELEMENTS_MAX: usize = 20_000;
 /// The most resources (streams, requests, headers) that a component may hold.
 const RESOURCES_MAX: usize = 10_000;
 
+/// The most bytes that one call of the host takes out of the guest's memory: a message of the log, a value of the state,
+/// a piece of a body. Each is a copy that no limit of the guest's own memory counts. There is room for a value of 16 MiB
+/// with its key; events and answers have 6 MiB, and flow in pieces.
+pub(crate) const HOST_CALL_BYTES_MAX: usize = (16 << 20) + (64 << 10);
+
 /// The data of one store of a component.
 pub(crate) struct Host {
     wasi: WasiCtx,

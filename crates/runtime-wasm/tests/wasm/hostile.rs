@@ -107,6 +107,57 @@ async fn a_host_call_with_pointers_into_nowhere_is_the_guests_error() {
     check_a_neighbour(&world).await;
 }
 
+/// A command that logs one message of this many bytes, all of them 0.
+fn shouting(bytes: u32) -> Vec<u8> {
+    let pages = bytes.div_ceil(65_536);
+    text(&format!(
+        r#"(component
+            (import "wasi:logging/logging@0.1.0-draft" (instance $logging
+                (type $levels (enum "trace" "debug" "info" "warn" "error" "critical"))
+                (export "level" (type $level (eq $levels)))
+                (export "log" (func (param "level" $level) (param "context" string) (param "message" string)))))
+            (core module $memory (memory (export "memory") {pages}))
+            (core instance $m (instantiate $memory))
+            (core func $log (canon lower (func $logging "log") (memory $m "memory")))
+            (core module $code
+                (import "host" "log" (func $log (param i32 i32 i32 i32 i32)))
+                (func (export "run") (result i32)
+                    (call $log (i32.const 3) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const {bytes}))
+                    (i32.const 0)))
+            (core instance $host (export "log" (func $log)))
+            (core instance $made (instantiate $code (with "host" (instance $host))))
+            (func $run (result (result)) (canon lift (core func $made "run")))
+            (instance $runs (export "run" (func $run)))
+            (export "wasi:cli/run@0.2.6" (instance $runs)))"#
+    ))
+}
+
+/// What the host copies for a guest is not in the guest's memory, whose limit does not hold there.
+#[tokio::test]
+async fn one_call_of_the_host_takes_so_much_and_no_more() {
+    const BYTES_MAX: u32 = (16 << 20) + (64 << 10);
+    let world = World::new();
+    let mut quiet = world.instance(HELLO).await;
+    let (reply, log) = world.call(&shouting(BYTES_MAX), "{}").await;
+    assert_eq!(answer(reply), "null");
+    assert!(
+        log.concat().len() < 2000,
+        "more than the log's own bound was kept"
+    );
+    let mut shouting = world.instance(&shouting(BYTES_MAX + 1)).await;
+    for _ in 0..2 {
+        let ((refused, _), (neighbour, _)) =
+            tokio::join!(call(&mut *shouting, "{}"), call(&mut *quiet, "{}"));
+        let refused = error(refused);
+        assert_eq!(refused["errorType"], "Runtime.WasmError", "{refused}");
+        assert!(
+            refused["errorMessage"].to_string().contains("too much data"),
+            "{refused}"
+        );
+        assert!(answer(neighbour).contains("Hello"));
+    }
+}
+
 #[tokio::test]
 async fn a_trap_in_deep_code_has_a_bounded_trace() {
     let world = World::new();
