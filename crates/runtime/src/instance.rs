@@ -24,18 +24,32 @@ pub trait Runtime: Send + Sync + 'static {
     fn check(&self, runtime: &RuntimeName) -> Result<(), NotOffered>;
 
     /// Does once what must not be done on the way of a call: compiles the code, for one. Called beside the requests
-    /// when code or configuration changes, before the revision is created; again after a restart that cut it short.
+    /// when code or configuration changes, before the revision is created; again after a restart that cut it short,
+    /// and when the server starts and what was prepared is [gone](Self::is_prepared).
     ///
-    /// Dropping the future leaves nothing behind.
+    /// Dropping the future leaves nothing half done; what it began may go on, for others who wait for the same.
     ///
     /// # Errors
-    /// [`PrepareError`]: the function becomes Failed with its words, unless the runtime is shutting down.
+    /// [`PrepareError`]: a new function becomes Failed with its words, unless the runtime is shutting down.
     async fn prepare(&self, _revision: &Arc<Revision>) -> Result<(), PrepareError> {
         Ok(())
     }
 
+    /// Whether what [`prepare`](Self::prepare) made of this revision is still there, and of use to this version of the
+    /// server; true of what it does not run. A quick look: damage may show later.
+    async fn is_prepared(&self, _revision: &Arc<Revision>) -> bool {
+        true
+    }
+
+    /// What makes [`create`](Self::create) wait, where that is the revision's code being prepared again: it ends by
+    /// itself. In words for the caller, behind the function's name. Asked when a start took too long.
+    async fn preparing(&self, _revision: RevisionId) -> Option<&'static str> {
+        None
+    }
+
     /// Makes an instance that has not been initialised. May be called many times at once for one revision;
-    /// what they share (a working copy of the code, a zygote) is made once.
+    /// what they share (a working copy of the code, a zygote) is made once. Never prepares the code itself: where it is
+    /// not, waits for that, for as long as its caller does.
     ///
     /// Dropping the future leaves nothing behind.
     ///
@@ -43,7 +57,7 @@ pub trait Runtime: Send + Sync + 'static {
     /// The platform's fault: no process could be made. What the function does wrong shows in [`Instance::init`].
     async fn create(&self, revision: &Arc<Revision>) -> Result<Box<dyn Instance>, StartError>;
 
-    /// Whether instances of this revision take HTTP requests as they are. May prepare what is not there yet.
+    /// Whether instances of this revision take HTTP requests as they are. Waits as [`create`](Self::create) does.
     ///
     /// # Errors
     /// As [`create`](Self::create).
