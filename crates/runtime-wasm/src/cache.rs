@@ -1,7 +1,8 @@
 //! Machine code on disk, by the content of the WebAssembly and the engine that it was compiled for.
 //!
 //! Loading it runs it, so it is loaded only from a folder that the server alone writes, and only when its checksum
-//! is the one that was written beside it. A file that is damaged, or of another engine, is compiled again.
+//! is the one that was written beside it. A file that is damaged, or of another engine, is compiled again, beside the
+//! calls (`compilations`).
 //! Revisions of one content share it. Each leaves an empty file `users/REVISION.CONTENT`, durable enough: one that a
 //! crash loses costs a compilation, one that stays costs its machine code's room. The last to go takes it along.
 
@@ -9,12 +10,14 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 use squall_types::RevisionId;
 use tokio::sync::{Mutex, watch};
 use xxhash_rust::xxh3::Xxh3;
 
+use crate::compilations::{Asker, Compilations};
 use crate::compile::{CompileError, Compiler};
 
 /// What is larger is compiled for seconds, and does not hold up what is not.
@@ -29,14 +32,18 @@ const USERS: &str = "users";
 pub(crate) struct Cache {
     dir: PathBuf,
     fingerprint: String,
-    compiler: Compiler,
-    /// One compilation of large files at a time, for each uses all cores, and one of small ones beside it.
-    compiling_large: Mutex<()>,
-    compiling_small: Mutex<()>,
+    workshop: Arc<Workshop>,
+    compilations: Compilations,
     /// The content of each revision, as the folder of users has it. Held while it changes, so that nobody takes away
     /// what another has just named.
     users: Mutex<HashMap<String, String>>,
-    stopping: watch::Sender<bool>,
+}
+
+/// Machine code that is there and whole.
+pub(crate) struct MachineCode {
+    pub(crate) path: PathBuf,
+    /// This process has compiled it.
+    pub(crate) is_fresh: bool,
 }
 
 impl Cache {
@@ -69,40 +76,66 @@ impl Cache {
             })
             .collect::<io::Result<_>>()?;
         Ok(Self {
+            workshop: Arc::new(Workshop {
+                dir: dir.clone(),
+                compiler,
+                compiling_large: Mutex::default(),
+                compiling_small: Mutex::default(),
+                stopping: watch::Sender::new(false),
+            }),
             dir,
             fingerprint,
-            compiler,
-            compiling_large: Mutex::default(),
-            compiling_small: Mutex::default(),
+            compilations: Compilations::default(),
             users: Mutex::new(users),
-            stopping: watch::Sender::new(false),
         })
     }
 
-    /// The path of checked machine code for the file at `wasm`, which this revision uses from now on; compiles it where
-    /// there is none.
+    /// Checked machine code for the file at `wasm`, which this revision uses from now on. Where there is none it waits
+    /// for the one compilation of it, which goes on when the future is dropped.
     pub(crate) async fn machine_code(
         &self,
         wasm: &Path,
         revision: RevisionId,
-    ) -> Result<PathBuf, CompileError> {
-        let turn = if tokio::fs::metadata(wasm).await?.len() > SMALL_BYTES_MAX {
-            &self.compiling_large
-        } else {
-            &self.compiling_small
-        };
+        asker: Asker,
+    ) -> Result<MachineCode, CompileError> {
         let content = content(wasm).await?;
         self.come(revision, &content).await?;
         let path = self.path(&content);
-        if is_whole(&path).await {
-            return Ok(path);
+        if !is_whole(&path).await {
+            if asker == Asker::Call {
+                tracing::info!(%revision, content, "a call waits for machine code that is missing or damaged");
+            }
+            let compile = self.workshop.clone().work(wasm.to_owned(), path.clone());
+            self.compilations.share(&content, asker, compile).await?;
+            if !is_whole(&path).await {
+                let damaged = "the machine code was removed or damaged as soon as it was written";
+                return Err(io::Error::other(damaged).into());
+            }
         }
-        let mut stopping = self.stopping.subscribe();
-        tokio::select! {
-            biased;
-            _ = stopping.wait_for(|stopping| *stopping) => Err(CompileError::Stopped),
-            compiled = self.compile(wasm, &path, turn) => compiled.map(|()| path),
-        }
+        Ok(MachineCode {
+            path,
+            is_fresh: self.compilations.has_compiled(&content),
+        })
+    }
+
+    /// Whether machine code is there for a revision that had some; whether it is whole shows when it is loaded.
+    pub(crate) async fn has(&self, revision: RevisionId) -> bool {
+        let users = self.users.lock().await;
+        let Some(content) = users.get(&revision.to_string()) else {
+            return false;
+        };
+        let path = self.path(content);
+        drop(users);
+        let is_there = async |path: &Path| tokio::fs::try_exists(path).await.unwrap_or(false);
+        is_there(&path).await
+            && (is_there(&checksum_path(&path)).await || is_there(&old_checksum_path(&path)).await)
+    }
+
+    /// Whether what a revision runs is being compiled.
+    pub(crate) async fn is_compiling(&self, revision: RevisionId) -> bool {
+        let users = self.users.lock().await;
+        let content = users.get(&revision.to_string());
+        content.is_some_and(|content| self.compilations.is_running(content))
     }
 
     fn path(&self, content: &str) -> PathBuf {
@@ -130,6 +163,7 @@ impl Cache {
             return Ok(());
         };
         if !users.values().any(|used| *used == content) {
+            self.compilations.forget(&content);
             self.discard(&self.path(&content)).await?;
         }
         // Last, so that a crash before it leaves a file that says what is there.
@@ -143,12 +177,41 @@ impl Cache {
     }
 
     /// Ends what is being compiled, and compiles nothing more.
-    pub(crate) fn stop(&self) {
-        self.stopping.send_replace(true);
+    pub(crate) async fn stop(&self) {
+        self.workshop.stopping.send_replace(true);
+        self.compilations.ended().await;
+    }
+}
+
+/// Where machine code is made.
+#[derive(Debug)]
+struct Workshop {
+    dir: PathBuf,
+    compiler: Compiler,
+    /// One compilation of large files at a time, for each uses all cores, and one of small ones beside it.
+    compiling_large: Mutex<()>,
+    compiling_small: Mutex<()>,
+    stopping: watch::Sender<bool>,
+}
+
+impl Workshop {
+    /// Compiles the file at `wasm` to `path` when it is its turn, until the server stops.
+    async fn work(self: Arc<Self>, wasm: PathBuf, path: PathBuf) -> Result<(), CompileError> {
+        let mut stopping = self.stopping.subscribe();
+        tokio::select! {
+            biased;
+            _ = stopping.wait_for(|stopping| *stopping) => Err(CompileError::Stopped),
+            compiled = self.compile(&wasm, &path) => compiled,
+        }
     }
 
     /// Compiles beside the place and moves it there, checksum first: a crash leaves nothing that would be trusted.
-    async fn compile(&self, wasm: &Path, path: &Path, turn: &Mutex<()>) -> Result<(), CompileError> {
+    async fn compile(&self, wasm: &Path, path: &Path) -> Result<(), CompileError> {
+        let turn = if tokio::fs::metadata(wasm).await?.len() > SMALL_BYTES_MAX {
+            &self.compiling_large
+        } else {
+            &self.compiling_small
+        };
         let _one_at_a_time = turn.lock().await;
         if is_whole(path).await {
             // Somebody else wanted the same, and came first.
@@ -192,7 +255,7 @@ async fn is_whole(path: &Path) -> bool {
 
 /// What an older server has compiled has a SHA-256 beside it, and gets our checksum instead.
 async fn is_whole_by_sha256(path: &Path) -> bool {
-    let old = path.with_extension("sha256");
+    let old = old_checksum_path(path);
     let Ok(written) = tokio::fs::read_to_string(&old).await else {
         return false;
     };
@@ -250,6 +313,10 @@ async fn hashed<H: Send + 'static>(
 
 fn checksum_path(path: &Path) -> PathBuf {
     path.with_extension("xxh3")
+}
+
+fn old_checksum_path(path: &Path) -> PathBuf {
+    path.with_extension("sha256")
 }
 
 fn hex(bytes: &[u8]) -> String {

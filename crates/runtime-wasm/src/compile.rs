@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
@@ -34,7 +35,7 @@ pub enum Compiler {
 }
 
 /// Why a file was not compiled.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub(crate) enum CompileError {
     /// The guest's fault, in words for its owner.
     #[error("{0}")]
@@ -48,10 +49,16 @@ pub(crate) enum CompileError {
     Limit,
     /// Our fault.
     #[error("could not run the compiler: {0}")]
-    Io(#[from] std::io::Error),
+    Io(Arc<std::io::Error>),
     /// The server stops.
     #[error("the server stopped before the code was compiled")]
     Stopped,
+}
+
+impl From<std::io::Error> for CompileError {
+    fn from(error: std::io::Error) -> Self {
+        Self::Io(Arc::new(error))
+    }
 }
 
 impl Compiler {

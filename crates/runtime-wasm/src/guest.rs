@@ -157,7 +157,7 @@ fn not_loaded(error: wasmtime::Error) -> LoadError {
 #[expect(unsafe_code, reason = "machine code cannot be loaded otherwise")]
 fn deserialize_component(engine: &Engine, machine_code: &Path) -> wasmtime::Result<Component> {
     // SAFETY: `Cache::machine_code` gave the path: the file was written by our own compiler into a folder that only
-    // the server's user can write, its SHA-256 was checked just now, and nobody changes it afterwards.
+    // the server's user can write, its checksum was compared just now, and nobody changes it afterwards.
     unsafe { Component::deserialize_file(engine, machine_code) }
 }
 

@@ -13,6 +13,7 @@ use wasmtime::Engine;
 
 use crate::artifact::{self, ArtifactError};
 use crate::cache::Cache;
+use crate::compilations::Asker;
 use crate::compile::{CompileError, Compiler};
 use crate::engine::{self, TICK};
 use crate::guest::{Guest, LoadError, Loader};
@@ -100,27 +101,21 @@ impl WasmRuntime {
         self.parts.get_or_try_init(make).await
     }
 
-    /// Compiles what was never compiled, and loads it.
-    async fn load(&self, revision: &Revision) -> Result<Loaded, PrepareError> {
+    /// Loads a revision, once its machine code is there.
+    async fn load(&self, revision: &Revision, asker: Asker) -> Result<Loaded, PrepareError> {
         let parts = self.parts().await?;
         let asked = asked(revision, parts).map_err(PrepareError::Code)?;
         let wasm = artifact::find(&revision.code.dir, &revision.handler).map_err(of_artifact)?;
-        let code = parts
-            .cache
-            .machine_code(&wasm, revision.id)
-            .await
-            .map_err(of_compiling)?;
-        let guest = match parts.loader.load(&code) {
-            Err(LoadError::Refused(error)) => {
+        let machine_code = || parts.cache.machine_code(&wasm, revision.id, asker);
+        let code = machine_code().await.map_err(of_compiling)?;
+        let guest = match parts.loader.load(&code.path) {
+            // What this engine compiled and still refuses would come out the same.
+            Err(LoadError::Refused(error)) if !code.is_fresh => {
                 tracing::info!(function = %revision.name, %error, "compiling code again that the engine refused");
-                let discarded = parts.cache.discard(&code).await;
+                let discarded = parts.cache.discard(&code.path).await;
                 discarded.map_err(|error| of_compiling(error.into()))?;
-                let code = parts
-                    .cache
-                    .machine_code(&wasm, revision.id)
-                    .await
-                    .map_err(of_compiling)?;
-                parts.loader.load(&code)
+                let code = machine_code().await.map_err(of_compiling)?;
+                parts.loader.load(&code.path)
             }
             loaded => loaded,
         };
@@ -141,7 +136,7 @@ impl WasmRuntime {
             let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
             loaded.entry(revision.id).or_default().clone()
         };
-        let load = || async { self.load(revision).await.map(Arc::new) };
+        let load = || async { self.load(revision, Asker::Call).await.map(Arc::new) };
         cell.get_or_try_init(load).await.cloned()
     }
 
@@ -207,7 +202,22 @@ impl Runtime for WasmRuntime {
 
     /// Compiles it, and sees that it can be linked. What is loaded for that is not kept: a revision may never be called.
     async fn prepare(&self, revision: &Arc<Revision>) -> Result<(), PrepareError> {
-        self.load(revision).await.map(drop)
+        self.load(revision, Asker::Preparation).await.map(drop)
+    }
+
+    async fn is_prepared(&self, revision: &Arc<Revision>) -> bool {
+        if revision.runtime != RuntimeName::Wasm {
+            return true;
+        }
+        match self.parts().await {
+            Ok(parts) => parts.cache.has(revision.id).await,
+            Err(_) => false,
+        }
+    }
+
+    async fn preparing(&self, revision: RevisionId) -> Option<&'static str> {
+        let is_compiling = self.parts.get()?.cache.is_compiling(revision).await;
+        is_compiling.then_some("its code is being compiled again for this version of Squall")
     }
 
     async fn create(&self, revision: &Arc<Revision>) -> Result<Box<dyn Instance>, StartError> {
@@ -251,7 +261,7 @@ impl Runtime for WasmRuntime {
 
     async fn shutdown(&self) {
         if let Some(parts) = self.parts.get() {
-            parts.cache.stop();
+            parts.cache.stop().await;
         }
     }
 }

@@ -16,13 +16,18 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
-        let runtime = WasmRuntime::new(config(&dir));
+        let runtime = WasmRuntime::new(config(&dir, Compiler::InProcess));
         Self { runtime, dir }
     }
 
     /// A server that starts again on the same folder.
     pub(crate) fn restarted(self) -> Self {
-        let runtime = WasmRuntime::new(config(&self.dir));
+        self.restarted_with(Compiler::InProcess)
+    }
+
+    /// The same, of a version that compiles like this.
+    pub(crate) fn restarted_with(self, compiler: Compiler) -> Self {
+        let runtime = WasmRuntime::new(config(&self.dir, compiler));
         Self { runtime, ..self }
     }
 
@@ -96,10 +101,10 @@ impl World {
     }
 }
 
-fn config(dir: &tempfile::TempDir) -> WasmConfig {
+fn config(dir: &tempfile::TempDir, compiler: Compiler) -> WasmConfig {
     WasmConfig {
         dir: dir.path().join("machine-code"),
-        compiler: Compiler::InProcess,
+        compiler,
         processors: std::sync::Arc::new(squall_runtime::AllAlike),
     }
 }

@@ -224,24 +224,17 @@ async fn machine_code_that_the_engine_refuses_is_compiled_again() {
         .expect("a version");
     foreign[version..version + 2].copy_from_slice(b"47");
     std::fs::write(&path, &foreign).expect("writable");
-    std::fs::write(path.with_extension("sha256"), sha256(&foreign)).expect("writable");
+    let checksum = format!("{:032x}", xxhash_rust::xxh3::xxh3_128(&foreign));
+    std::fs::write(path.with_extension("xxh3"), checksum).expect("writable");
     let world = world.restarted();
     check_a_neighbour(&world).await;
     assert_ne!(std::fs::read(&path).expect("readable"), foreign);
 }
 
-fn machine_code(world: &World) -> std::path::PathBuf {
+pub(crate) fn machine_code(world: &World) -> std::path::PathBuf {
     let entries = std::fs::read_dir(world.machine_code_dir()).expect("a folder");
     let mut paths = entries.map(|entry| entry.expect("an entry").path());
     paths
         .find(|path| path.extension().is_some_and(|extension| extension == "cwasm"))
         .expect("machine code")
-}
-
-fn sha256(bytes: &[u8]) -> String {
-    use sha2::Digest;
-    sha2::Sha256::digest(bytes)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
 }

@@ -2,6 +2,7 @@
 //!
 //! The clock is the real one: the epoch's ticker is a thread. Nothing here depends on how long anything takes.
 
+mod again;
 mod components;
 mod host;
 mod hostile;
