@@ -109,6 +109,13 @@ fn admit(inner: &Arc<Inner>, resolved: &Resolved) -> Result<Permit, InvokeError>
     })
 }
 
+pub(crate) fn preparing(revision: &Revision, why: &'static str) -> InvokeError {
+    InvokeError::Preparing {
+        function: format!("{}:{}", revision.name, revision.version),
+        why,
+    }
+}
+
 fn throttled(reason: ThrottleReason) -> InvokeError {
     InvokeError::Throttled {
         reason,
@@ -333,6 +340,7 @@ async fn start_failed(
                 "could not start an instance of `{function}`: {reason}"
             )));
         }
+        StartCause::Preparing(why) => return Err(preparing(revision, why)),
         StartCause::InitTimeout(limit) => report::timed_out(request_id, limit, SystemTime::now()),
         StartCause::Init(fault) => {
             warn_of_broken_protocol(&fault, revision);

@@ -75,7 +75,7 @@ impl Counters {
             Err(InvokeError::Throttled { .. }) => {
                 self.throttles.inc();
             }
-            Err(InvokeError::Platform(_)) => {
+            Err(InvokeError::Platform(_) | InvokeError::Preparing { .. }) => {
                 self.faults.inc();
             }
             // Refused before it could be a call.

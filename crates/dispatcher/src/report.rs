@@ -32,7 +32,7 @@ pub(crate) fn init_report(duration: Duration, cause: &StartCause) -> String {
     let (status, error_type) = match cause {
         StartCause::InitTimeout(_) => ("timeout", None),
         StartCause::Init(fault) => ("error", Some(error_type(fault))),
-        StartCause::Platform(_) => ("error", None),
+        StartCause::Platform(_) | StartCause::Preparing(_) => ("error", None),
     };
     let mut line = format!("INIT_REPORT Init Duration: {millis} ms\tPhase: init\tStatus: {status}");
     if let Some(error_type) = error_type {

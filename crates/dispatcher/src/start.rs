@@ -32,6 +32,8 @@ pub(crate) struct StartFailure {
 pub(crate) enum StartCause {
     /// Ours, in words for the log.
     Platform(String),
+    /// Nobody's: its code is being prepared again, in words for the caller.
+    Preparing(&'static str),
     /// The function's.
     Init(Fault),
     /// The function's: it was not initialised within this time.
@@ -167,7 +169,13 @@ async fn make(inner: &Arc<Inner>, revision: &Arc<Revision>) -> Result<Box<Worker
     let limit = inner.config.create_timeout;
     let mut instance = match timeout(limit, runtime.create(revision)).await {
         Ok(created) => created.map_err(|error| platform(error.reason))?,
-        Err(_) => return Err(platform(format!("no instance was made within {limit:?}"))),
+        Err(_) => {
+            let Some(why) = runtime.preparing(revision.id).await else {
+                return Err(platform(format!("no instance was made within {limit:?}")));
+            };
+            let stream = report::stream(revision, "start");
+            return Err(failed(StartCause::Preparing(why), stream, Vec::new()));
+        }
     };
     let stream = report::stream(revision, &instance.id().to_string());
     let limit = inner.config.init_timeout;

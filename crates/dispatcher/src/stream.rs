@@ -7,6 +7,7 @@ use http::{Request, Response};
 use squall_runtime::{Exchange, Responder};
 use squall_types::{Begun, Body, FunctionRef, Invocation, InvokeError, Streamed, Version};
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 use crate::detach::Detached;
 use crate::dispatcher::Inner;
@@ -62,12 +63,18 @@ pub(crate) async fn stream(
     }))
 }
 
-/// Whether what the target runs now takes HTTP requests as they are.
+/// Whether what the target runs now takes HTTP requests as they are. Waits for it as a start would.
 pub(crate) async fn takes_http(inner: &Inner, target: &FunctionRef) -> Result<bool, InvokeError> {
     let revision = inner.resolver.resolve(target)?.revision;
     let runtime = inner
         .runtime_of(&revision.runtime)
         .map_err(InvokeError::Platform)?;
-    let takes = runtime.takes_http(&revision).await;
-    takes.map_err(|error| InvokeError::Platform(error.to_string()))
+    let limit = inner.config.create_timeout;
+    match timeout(limit, runtime.takes_http(&revision)).await {
+        Ok(takes) => takes.map_err(|error| InvokeError::Platform(error.to_string())),
+        Err(_) => Err(match runtime.preparing(revision.id).await {
+            Some(why) => invoke::preparing(&revision, why),
+            None => InvokeError::Platform(format!("`{target}` was not loaded within {limit:?}")),
+        }),
+    }
 }

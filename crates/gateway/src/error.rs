@@ -232,6 +232,14 @@ impl From<InvokeError> for ApiError {
                 "RequestTooLargeException",
                 format!("{bytes} byte payload is too large for the invocation (limit {bytes_max} bytes)"),
             ),
+            InvokeError::Preparing { .. } => Self {
+                retry_after: Some(Duration::from_secs(1)),
+                ..Self::new(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "ServiceException",
+                    format!("{error}. The call may be tried again."),
+                )
+            },
             InvokeError::ShuttingDown => Self {
                 retry_after: Some(Duration::from_secs(1)),
                 ..Self::new(

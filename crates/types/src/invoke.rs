@@ -114,6 +114,15 @@ pub enum InvokeError {
         /// The limit.
         bytes_max: usize,
     },
+    /// The platform makes the code of an active function ready again, and had not done so in the time that a start may
+    /// take. Another try finds it further.
+    #[error("`{function}` cannot start yet: {why}")]
+    Preparing {
+        /// The name of the function, and its version.
+        function: String,
+        /// What is being done, behind the function's name.
+        why: &'static str,
+    },
     /// The server is draining; another try finds it restarted.
     #[error("the server is shutting down")]
     ShuttingDown,
@@ -126,7 +135,11 @@ impl InvokeError {
     /// Whether the same call may succeed later, without anybody changing the function.
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Throttled { .. } | Self::ShuttingDown | Self::Platform(_) | Self::NotReady { .. } => true,
+            Self::Throttled { .. }
+            | Self::Preparing { .. }
+            | Self::ShuttingDown
+            | Self::Platform(_)
+            | Self::NotReady { .. } => true,
             Self::NotFound(_) | Self::PayloadTooLarge { .. } => false,
         }
     }

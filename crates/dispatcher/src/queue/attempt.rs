@@ -135,7 +135,7 @@ async fn try_once(inner: &Arc<Inner>, name: &FunctionName, item: &mut Item) -> N
 fn refusal(error: &InvokeError) -> &'static str {
     match error {
         InvokeError::Throttled { .. } => "throttled",
-        InvokeError::NotReady { .. } => "not ready",
+        InvokeError::NotReady { .. } | InvokeError::Preparing { .. } => "not ready",
         _ => "platform fault",
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use squall_runtime::{Exit, Fault};
 use squall_types::{FunctionError, Invoke, InvokeError, ThrottleReason};
+use tokio::time::Instant;
 
 use super::fake::*;
 use crate::DispatcherConfig;
@@ -324,11 +325,35 @@ async fn failing_initialisations_are_told() {
     check_fault(hanging, "Sandbox.Timedout", message).await;
 }
 
+/// It waits as long as a start may last, and is told what for.
+#[tokio::test(start_paused = true)]
+async fn a_call_that_waited_in_vain_for_its_code_may_be_tried_again() {
+    let check = |waited: Instant, refused: InvokeError| {
+        assert_eq!(waited.elapsed().as_secs(), 30);
+        assert!(matches!(refused, InvokeError::Preparing { .. }), "{refused:?}");
+        let told = refused.to_string();
+        assert_eq!(told, "`f:$LATEST` cannot start yet: its code is on its way");
+        assert!(refused.is_retryable());
+    };
+    let act = Act::Hang;
+    let world = world(Script {
+        birth: Birth::CreateWaits,
+        act,
+    })
+    .await;
+    let begun = Instant::now();
+    check(begun, world.call("f").await.unwrap_err());
+    let begun = Instant::now();
+    let asked = world.dispatcher.takes_http(&"f".parse().unwrap()).await;
+    check(begun, asked.unwrap_err());
+}
+
 #[tokio::test(start_paused = true)]
 async fn every_caller_of_a_function_that_cannot_start_is_answered() {
     for birth in [
         Birth::CreateFails,
         Birth::CreateHangs,
+        Birth::CreateWaits,
         Birth::CreatePanics,
         Birth::InitHangs,
         Birth::InitFails(TENTH, Fault::Exited(Exit::Status(1))),
@@ -353,7 +378,9 @@ async fn every_caller_of_a_function_that_cannot_start_is_answered() {
             let answer = call.await.unwrap();
             let is_right = match &answer {
                 Ok(outcome) => outcome.result.is_err(),
-                Err(InvokeError::Platform(_) | InvokeError::Throttled { .. }) => true,
+                Err(
+                    InvokeError::Platform(_) | InvokeError::Preparing { .. } | InvokeError::Throttled { .. },
+                ) => true,
                 Err(_) => false,
             };
             assert!(is_right, "{birth:?}: {answer:?}");

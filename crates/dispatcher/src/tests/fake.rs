@@ -68,6 +68,8 @@ pub(crate) enum Birth {
     CreateFails,
     /// `create` never ends.
     CreateHangs,
+    /// `create` never ends, since the code is prepared again.
+    CreateWaits,
     /// `create` panics.
     CreatePanics,
     /// `init` fails after this time.
@@ -131,6 +133,12 @@ pub(crate) struct FakeRuntime {
     pub(crate) ledger: Arc<Ledger>,
 }
 
+impl FakeRuntime {
+    fn script(&self, revision: RevisionId) -> Script {
+        self.scripts.lock().unwrap()[&revision].clone()
+    }
+}
+
 struct FakeInstance {
     id: InstanceId,
     script: Script,
@@ -162,7 +170,7 @@ impl Runtime for FakeRuntime {
     }
 
     async fn create(&self, revision: &Arc<Revision>) -> Result<Box<dyn Instance>, StartError> {
-        let script = self.scripts.lock().unwrap()[&revision.id].clone();
+        let script = self.script(revision.id);
         self.ledger.created.fetch_add(1, Ordering::SeqCst);
         match script.birth {
             Birth::CreateFails => {
@@ -171,7 +179,7 @@ impl Runtime for FakeRuntime {
                     reason: "no process could be made".to_owned(),
                 });
             }
-            Birth::CreateHangs => std::future::pending().await,
+            Birth::CreateHangs | Birth::CreateWaits => std::future::pending().await,
             Birth::CreatePanics => panic!("the runtime has a bug"),
             _ => {}
         }
@@ -185,6 +193,17 @@ impl Runtime for FakeRuntime {
             ledger: self.ledger.clone(),
             last_words: Vec::new(),
         }))
+    }
+
+    async fn takes_http(&self, revision: &Arc<Revision>) -> Result<bool, StartError> {
+        match self.script(revision.id).birth {
+            Birth::CreateHangs | Birth::CreateWaits => std::future::pending().await,
+            _ => Ok(false),
+        }
+    }
+
+    async fn preparing(&self, revision: RevisionId) -> Option<&'static str> {
+        matches!(self.script(revision).birth, Birth::CreateWaits).then_some("its code is on its way")
     }
 
     async fn rest(&self, revision: RevisionId) {

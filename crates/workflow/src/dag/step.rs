@@ -90,6 +90,7 @@ pub(crate) async fn run(
             Err(InvokeError::Throttled { retry_after, .. }) => {
                 tokio::time::sleep(retry_after.min(THROTTLE_PAUSE_MAX)).await;
             }
+            Err(InvokeError::Preparing { .. }) => tokio::time::sleep(THROTTLE_PAUSE_MAX).await,
             Err(InvokeError::ShuttingDown) => return Err(StepError::Stopped),
             Err(error) => return Err(failed(node, &error)),
         }

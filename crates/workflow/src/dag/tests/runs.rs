@@ -107,23 +107,29 @@ async fn a_function_that_always_dies_fails_the_run_after_the_last_attempt() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_throttled_function_is_tried_again_without_those_before_it() {
+async fn a_function_that_did_not_run_is_tried_again_without_those_before_it() {
     let throttled = InvokeError::Throttled {
         reason: ThrottleReason::ConcurrentInvocationLimitExceeded,
         retry_after: Duration::from_secs(1),
     };
-    let functions = Functions::default()
-        .number("a", |x| x)
-        .with("b", move |one, before| {
-            if before == 0 {
-                Err(throttled.clone())
-            } else {
-                Ok(Ok(one.payload.clone()))
-            }
-        });
-    let (dags, functions) = engine(functions, spec(&["a", "b"], &[("a", "b")])).await;
-    assert_eq!(*call(&dags, "5").await.expect("a run"), Ending::Done(value("5")));
-    assert_eq!(functions.names(), ["a", "b", "b"]);
+    let preparing = InvokeError::Preparing {
+        function: "b:$LATEST".to_owned(),
+        why: "its code is on its way",
+    };
+    for refusal in [throttled, preparing] {
+        let functions = Functions::default()
+            .number("a", |x| x)
+            .with("b", move |one, before| {
+                if before == 0 {
+                    Err(refusal.clone())
+                } else {
+                    Ok(Ok(one.payload.clone()))
+                }
+            });
+        let (dags, functions) = engine(functions, spec(&["a", "b"], &[("a", "b")])).await;
+        assert_eq!(*call(&dags, "5").await.expect("a run"), Ending::Done(value("5")));
+        assert_eq!(functions.names(), ["a", "b", "b"]);
+    }
 }
 
 #[tokio::test]
