@@ -231,6 +231,13 @@ impl Registry {
             .any(|held| held.revisions().any(|id| id == revision))
     }
 
+    /// The revisions that calls can resolve to and that are ready to run, in the order of their functions' names.
+    pub fn active_revisions(&self) -> Vec<Arc<Revision>> {
+        let functions = self.functions();
+        let active = functions.by_name.values().flat_map(|held| held.active());
+        active.cloned().collect()
+    }
+
     /// Account and region.
     pub fn home(&self) -> &Home {
         &self.inner.config.home

@@ -138,6 +138,17 @@ impl Held {
             .chain(versions)
     }
 
+    /// Those of them that can be invoked.
+    pub(crate) fn active(&self) -> impl Iterator<Item = &Arc<Revision>> {
+        let versions = self.versions.values().map(|(_, runnable)| runnable);
+        let all = self
+            .latest
+            .iter()
+            .chain(versions)
+            .map(|runnable| &runnable.revision);
+        all.filter(|revision| self.state_of(revision) == Some(State::Active))
+    }
+
     /// The packages that this function needs.
     pub(crate) fn packages(&self) -> impl Iterator<Item = &String> {
         let record = &self.record;

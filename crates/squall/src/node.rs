@@ -92,7 +92,8 @@ pub(crate) async fn run(args: UpArgs) -> anyhow::Result<()> {
     .with_visitors(visitors);
 
     let background = CancellationToken::new();
-    let mut working = work_in_background(&dispatcher, &dags, &state, &logs, &registry, &background);
+    let code = (&registry, &runtimes);
+    let mut working = work_in_background(&dispatcher, &dags, &state, &logs, code, &background);
     working.spawn(events.clone().run(background.clone()));
     working.spawn(objects::sweep(objects));
     working.spawn(tls::renew_on_hangup(listeners.tls.clone(), background.clone())?);
@@ -131,7 +132,7 @@ fn work_in_background(
     dags: &Dags,
     state: &State,
     logs: &LogStore,
-    registry: &Registry,
+    (registry, runtimes): (&Registry, &Runtimes),
     stop: &CancellationToken,
 ) -> JoinSet<()> {
     let mut working = JoinSet::new();
@@ -141,6 +142,7 @@ fn work_in_background(
     working.spawn(async move { engine.run(until).await });
     working.spawn(state.clone().run(stop.clone()));
     working.spawn(keep_house(logs.clone(), registry.clone(), stop.clone()));
+    working.spawn(prepare_again(runtimes.clone(), registry.clone(), stop.clone()));
     working
 }
 
@@ -336,6 +338,14 @@ fn open_gateway(
         access,
         signer,
     )
+}
+
+/// What is being compiled when this ends is ended with the runtimes.
+async fn prepare_again(runtimes: Runtimes, registry: Registry, stop: CancellationToken) {
+    tokio::select! {
+        () = runtimes.prepare_again(&registry) => {}
+        () = stop.cancelled() => {}
+    }
 }
 
 /// Keeps the folder small, now and then.

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use squall_registry::{Prepare, RuntimeCheck};
+use squall_registry::{Prepare, Registry, RuntimeCheck};
 use squall_runtime::{NotOffered, Runtime};
 use squall_types::{PrepareError, RuntimeName};
 
@@ -38,6 +38,40 @@ impl Runtimes {
                 runtime.map_err(PrepareError::Platform)?.prepare(&revision).await
             })
         })
+    }
+
+    /// Prepares again, one after the other, the revisions of `registry` whose preparation is gone: machine code that an
+    /// older version of the server compiled. For a server that has just started, beside its requests.
+    pub(crate) async fn prepare_again(&self, registry: &Registry) {
+        let mut missing = Vec::new();
+        for revision in registry.active_revisions() {
+            for runtime in &*self.0 {
+                if !runtime.is_prepared(&revision).await {
+                    missing.push((runtime, revision.clone()));
+                }
+            }
+        }
+        if missing.is_empty() {
+            return;
+        }
+        let versions = missing.len();
+        tracing::info!(
+            versions,
+            "compiling functions again that this version of squall has no code of"
+        );
+        for (runtime, revision) in missing {
+            if !registry.is_current(revision.id) {
+                continue;
+            }
+            match runtime.prepare(&revision).await {
+                Ok(()) => {}
+                Err(PrepareError::Stopped) => return,
+                Err(error) => {
+                    let (name, version) = (&revision.name, revision.version);
+                    tracing::warn!(function = %name, %version, %error, "could not compile a function again");
+                }
+            }
+        }
     }
 
     /// Ends them all.

@@ -1,6 +1,6 @@
 //! What becomes of a function when its runtime prepares it, cannot, or is stopped while it does.
 
-use squall_registry::{LastUpdateStatus, State};
+use squall_registry::{LastUpdateStatus, PublishVersion, State};
 use squall_types::{InvokeError, PrepareError};
 
 use crate::{World, code, ready, target};
@@ -67,4 +67,24 @@ async fn a_preparation_that_a_stop_cut_short_is_made_at_the_next_start() {
     registry.settled().await;
     let config = registry.function(&target("f")).expect("there").config;
     assert_eq!(config.state, State::Active);
+}
+
+#[tokio::test]
+async fn what_can_be_called_is_listed_for_who_prepares_it_again() {
+    let world = World::new();
+    let refusing = world.try_open_preparing(|_| Err(PrepareError::Code("why".into())));
+    let registry = refusing.await.expect("the registry opens");
+    ready(&registry, "failed").await;
+    drop(registry);
+    let registry = world.open().await;
+    ready(&registry, "f").await;
+    let name = target("f").name;
+    let publish = registry.publish_version(&name, PublishVersion::default());
+    publish.await.expect("published");
+    let active = registry.active_revisions();
+    let names: Vec<_> = active
+        .iter()
+        .map(|revision| format!("{}:{}", revision.name, revision.version))
+        .collect();
+    assert_eq!(names, ["f:$LATEST", "f:1"]);
 }
