@@ -2,10 +2,12 @@
 
 import base64
 import json
+import re
 
 import wire
+from conftest import judged
 from functions import EXAMPLES, ROLE, create, fresh_name, zipped
-from squall_server import wait_until
+from squall_server import Server, wait_until
 
 MODULE = EXAMPLES / "hello-wasm-c" / "hello.wasm"
 COMPONENT = EXAMPLES / "hello-wasm-http-c" / "hello.wasm"
@@ -79,6 +81,24 @@ def test_squall_deploys_a_wasm_file(server):
     server.squall("deploy", MODULE, "--name", name)
     answer = server.squall("invoke", name, "--data", '{"name": "Ada"}')
     assert json.loads(answer.stdout) == {"greeting": "Hello, Ada!"}
+
+
+def test_lost_machine_code_is_compiled_again_without_a_call(workdir):
+    with judged(Server(workdir / "upgraded")) as server:
+        name = deployed(server.start().client(), COMPONENT)
+        folder = server.data_dir / "machine-code"
+        kept = {file.name: file.read_bytes() for file in folder.glob("*.*")}
+        assert len(kept) == 2 and server.terminate() == 0, kept.keys()
+        for file in kept:
+            (folder / file).unlink()
+        server.start()
+        # The code comes last, in one piece.
+        made = [folder / file for file in kept if file.endswith(".cwasm")]
+        wait_until(f"{name} is compiled again", lambda: all(file.exists() for file in made), 120)
+        assert {file.name for file in folder.glob("*.*")} == kept.keys()
+        told = [line for line in server.log.read_text().splitlines() if "compiling functions again" in line]
+        assert len(told) == 1 and "versions=1" in re.sub(r"\x1b\[[0-9;]*m", "", told[0]), told
+        assert invoke(server.client(), name, [1])[1] == {"you": [1]}
 
 
 def state(client, name):
