@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
+use squall_runtime::Processors;
 use squall_types::RevisionId;
 use tokio::sync::{Mutex, watch};
 use xxhash_rust::xxh3::Xxh3;
@@ -51,7 +52,12 @@ impl Cache {
     ///
     /// # Errors
     /// When it cannot be made, or not be cleaned.
-    pub(crate) fn open(dir: PathBuf, fingerprint: String, compiler: Compiler) -> io::Result<Self> {
+    pub(crate) fn open(
+        dir: PathBuf,
+        fingerprint: String,
+        compiler: Compiler,
+        processors: Arc<dyn Processors>,
+    ) -> io::Result<Self> {
         use std::os::unix::fs::DirBuilderExt;
         std::fs::DirBuilder::new()
             .recursive(true)
@@ -79,6 +85,7 @@ impl Cache {
             workshop: Arc::new(Workshop {
                 dir: dir.clone(),
                 compiler,
+                processors,
                 compiling_large: Mutex::default(),
                 compiling_small: Mutex::default(),
                 stopping: watch::Sender::new(false),
@@ -188,6 +195,7 @@ impl Cache {
 struct Workshop {
     dir: PathBuf,
     compiler: Compiler,
+    processors: Arc<dyn Processors>,
     /// One compilation of large files at a time, for each uses all cores, and one of small ones beside it.
     compiling_large: Mutex<()>,
     compiling_small: Mutex<()>,
@@ -218,7 +226,10 @@ impl Workshop {
             return Ok(());
         }
         let fresh = Fresh(self.dir.join(format!("{}.new", uuid::Uuid::new_v4().simple())));
+        // Its process has the server's share of the processors.
+        let long = self.processors.begin_long_call();
         self.compiler.compile(wasm, &fresh.0).await?;
+        drop(long);
         Ok(install(&fresh.0, path).await?)
     }
 }

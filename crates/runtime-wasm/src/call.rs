@@ -15,7 +15,7 @@ use crate::outgoing::Outgoing;
 use crate::output::{Answer, Output};
 use crate::proxy;
 use crate::sandbox::Kept;
-use crate::turns;
+use crate::turns::{self, Tick};
 
 /// The largest answer, as on Lambda.
 pub(crate) const RESPONSE_BYTES_MAX: usize = 6_291_556;
@@ -146,8 +146,10 @@ fn bounded<T>(mut store: Store<T>) -> Store<T> {
     store.set_hostcall_fuel(HOST_CALL_BYTES_MAX);
     store.set_epoch_deadline(1);
     store.epoch_deadline_callback(|_| {
-        turns::tick();
-        Ok(UpdateDeadline::YieldCustom(1, Box::pin(yield_now())))
+        Ok(match turns::tick() {
+            Tick::Early => UpdateDeadline::Continue(1),
+            Tick::Over => UpdateDeadline::YieldCustom(1, Box::pin(yield_now())),
+        })
     });
     store
 }

@@ -57,9 +57,11 @@ impl Parts {
         let loader = Loader::new(&engine)
             .map_err(|error| format!("could not define the host's interfaces: {error:#}"))?;
         let fingerprint = engine::fingerprint(&engine);
-        let cache = Cache::open(config.dir.clone(), fingerprint, config.compiler.clone())
+        let (dir, compiler) = (config.dir.clone(), config.compiler.clone());
+        let cache = Cache::open(dir, fingerprint, compiler, config.processors.clone())
             .map_err(|error| format!("could not open `{}`: {error}", config.dir.display()))?;
-        tick(&engine).map_err(|error| format!("could not start the ticker: {error}"))?;
+        tick(&engine, config.processors.clone())
+            .map_err(|error| format!("could not start the ticker: {error}"))?;
         Ok(Self {
             engine,
             loader,
@@ -72,11 +74,12 @@ impl Parts {
 }
 
 /// One thread per engine moves its epoch, for as long as the engine is used.
-fn tick(engine: &Engine) -> std::io::Result<()> {
+fn tick(engine: &Engine, processors: Arc<dyn Processors>) -> std::io::Result<()> {
     let engine = engine.weak();
     std::thread::Builder::new()
         .name("squall-wasm-epoch".to_owned())
         .spawn(move || {
+            processors.this_thread(false);
             while let Some(engine) = engine.upgrade() {
                 engine.increment_epoch();
                 drop(engine);

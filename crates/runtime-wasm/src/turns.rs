@@ -1,28 +1,52 @@
 //! Guests that compute give the server's threads back.
 //!
 //! A call runs where its event came in, on one of the threads that serve everybody, which are as many as processors. One
-//! that answers soon is nowhere faster. One that has run into a tick of the epoch goes on beside them: tokio puts another
-//! thread in the place of the one that it holds, until the next tick. As many of such go on at once as there are
-//! processors, in the order in which they come.
+//! that answers soon is nowhere faster. One that has computed up to a tick of the epoch goes on beside them: tokio puts
+//! another thread in the place of the one that it holds, until the next tick. As many of such go on at once as there are
+//! processors, in the order in which they come. One that waits for something comes back.
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use squall_runtime::Processors;
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::Semaphore;
 
+use crate::engine::TICK;
+
 thread_local! {
-    /// Whether the guest that this thread runs has met a tick.
-    static TICKED: Cell<bool> = const { Cell::new(false) };
+    /// When this thread went to run a guest, and whether that has met the end of its turn.
+    static TURN: Cell<(Option<Instant>, bool)> = const { Cell::new((None, false)) };
+}
+
+/// What a tick of the epoch is to who meets it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tick {
+    /// It has hardly begun: the epoch moves on while a guest waits, too.
+    Early,
+    /// It has computed for long enough to give way.
+    Over,
 }
 
 /// To be called at every tick, on the guest's thread.
-pub(crate) fn tick() {
-    TICKED.set(true);
+pub(crate) fn tick() -> Tick {
+    let (began, _) = TURN.get();
+    if began.is_some_and(|began| began.elapsed() < TICK / 2) {
+        return Tick::Early;
+    }
+    TURN.set((began, true));
+    Tick::Over
+}
+
+/// Lets a guest run on this thread; with what comes of it, whether its turn is over.
+fn turn<F: Future>(call: Pin<&mut F>, context: &mut Context<'_>) -> (Poll<F::Output>, bool) {
+    TURN.set((Some(Instant::now()), false));
+    let polled = call.poll(context);
+    (polled, TURN.get().1)
 }
 
 /// The places for guests that compute, of all functions.
@@ -44,28 +68,34 @@ impl Turns {
     /// Waits for a call of a guest.
     pub(crate) async fn during<T>(&self, call: impl Future<Output = T>) -> T {
         let mut call = pin!(call);
-        if let Some(result) = until_tick(call.as_mut()).await {
-            return result;
-        }
-        let _long = self.processors.begin_long_call();
         loop {
-            let place = self.places.acquire().await;
-            if let Poll::Ready(result) =
-                poll_fn(|context| Poll::Ready(self.beside(call.as_mut(), context))).await
-            {
+            if let Some(result) = until_over(call.as_mut()).await {
                 return result;
             }
-            drop(place);
-            // At a tick it has woken its task. The task must end its turn all the same: around this are deadlines.
-            woken().await;
+            let _long = self.processors.begin_long_call();
+            loop {
+                let place = self.places.acquire().await;
+                let (polled, is_over) =
+                    poll_fn(|context| Poll::Ready(self.beside(call.as_mut(), context))).await;
+                if let Poll::Ready(result) = polled {
+                    return result;
+                }
+                drop(place);
+                if !is_over {
+                    // It waits, and may answer soon after that.
+                    break;
+                }
+                // It has woken its task. The task must end its turn all the same: around this are deadlines.
+                woken().await;
+            }
         }
     }
 
-    /// One turn of the guest, up to a tick or to where it waits.
-    fn beside<F: Future>(&self, call: Pin<&mut F>, context: &mut Context<'_>) -> Poll<F::Output> {
+    /// One turn of the guest, up to where it is over or the guest waits.
+    fn beside<F: Future>(&self, call: Pin<&mut F>, context: &mut Context<'_>) -> (Poll<F::Output>, bool) {
         let turn = || {
             let _computes = Computes::begin(&*self.processors);
-            call.poll(context)
+            turn(call, context)
         };
         match Handle::current().runtime_flavor() {
             RuntimeFlavor::MultiThread => tokio::task::block_in_place(turn),
@@ -91,15 +121,12 @@ impl Drop for Computes<'_> {
     }
 }
 
-/// The call's result, or `None` at its first tick.
-async fn until_tick<F: Future>(mut call: Pin<&mut F>) -> Option<F::Output> {
-    poll_fn(|context| {
-        TICKED.set(false);
-        match call.as_mut().poll(context) {
-            Poll::Ready(result) => Poll::Ready(Some(result)),
-            Poll::Pending if TICKED.get() => Poll::Ready(None),
-            Poll::Pending => Poll::Pending,
-        }
+/// The call's result, or `None` when a turn of it is over.
+async fn until_over<F: Future>(mut call: Pin<&mut F>) -> Option<F::Output> {
+    poll_fn(|context| match turn(call.as_mut(), context) {
+        (Poll::Ready(result), _) => Poll::Ready(Some(result)),
+        (Poll::Pending, true) => Poll::Ready(None),
+        (Poll::Pending, false) => Poll::Pending,
     })
     .await
 }
@@ -117,19 +144,19 @@ async fn woken() {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::thread::ThreadId;
 
     use squall_runtime::AllAlike;
 
     use super::*;
 
-    /// Computes for so many ticks, as a guest does: each gives way to others.
-    async fn guest(ticks: usize) -> ThreadId {
-        for _ in 0..ticks {
-            tick();
+    /// Computes for so many turns, as a guest does: each gives way to others.
+    async fn guest(turns: usize) {
+        for _ in 0..turns {
+            while tick() == Tick::Early {
+                std::thread::yield_now();
+            }
             tokio::task::yield_now().await;
         }
-        std::thread::current().id()
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
