@@ -46,10 +46,12 @@ impl LogPipe {
         Ok((pipe, write))
     }
 
-    /// Takes what is there, without waiting. Asks the pipe itself: readiness may not have been noticed yet.
+    /// Takes what is there, without waiting, and nothing of what comes meanwhile. Asks the pipe itself: readiness may
+    /// not have been noticed yet.
     pub(crate) fn drain(&mut self, log: &mut LogCapture) {
+        let there = rustix::io::ioctl_fionread(&self.pipe).map_or(PIPE_BYTES_MAX, |there| there as usize);
         let mut taken = 0;
-        while taken < PIPE_BYTES_MAX {
+        while taken < there {
             match rustix::io::read(&self.pipe, &mut self.buffer[..]) {
                 Ok(0) => {
                     self.ended = true;

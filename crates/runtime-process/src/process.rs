@@ -67,6 +67,7 @@ impl Starter {
         std::thread::Builder::new()
             .name("squall-start".to_owned())
             .spawn(move || {
+                turns::take_short_slices();
                 for request in inbox {
                     // A caller that has gone drops the answer, which kills the process.
                     let _ = request.answer.send(Unwatched::start(request.launch));

@@ -118,7 +118,8 @@ fn take(slice: Slice) {
 pub(crate) fn number_of(pidfd: BorrowedFd<'_>) -> Option<Pid> {
     let text = fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd())).ok()?;
     let number = text.lines().find_map(|line| line.strip_prefix("Pid:"))?;
-    Pid::from_raw(number.trim().parse().ok()?)
+    // -1 of one that has been reaped.
+    Pid::from_raw(number.trim().parse().ok().filter(|&number| number > 0)?)
 }
 
 #[cfg(test)]
@@ -154,5 +155,14 @@ mod tests {
         let own = rustix::process::getpid();
         let pidfd = rustix::process::pidfd_open(own, PidfdFlags::empty()).expect("a pidfd");
         assert_eq!(number_of(pidfd.as_fd()), Some(own));
+    }
+
+    #[test]
+    fn a_process_that_was_reaped_has_none() {
+        let mut child = std::process::Command::new("true").spawn().expect("a process");
+        let pid = Pid::from_child(&child);
+        let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty()).expect("a pidfd");
+        child.wait().expect("its end");
+        assert_eq!(number_of(pidfd.as_fd()), None);
     }
 }

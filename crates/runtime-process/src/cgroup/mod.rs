@@ -22,10 +22,8 @@ const AHEAD: usize = 8;
 const REMOVED_AT_ONCE: usize = 16;
 /// Groups that could not be removed yet; past this many the oldest are forgotten until the next start.
 const LEFT_MAX: usize = 4096;
-/// Megabytes that come with one processor on Lambda, and the share that one processor is here.
+/// Megabytes that come with one processor on Lambda.
 const MIB_PER_CPU: u64 = 1769;
-const SHARE_PER_CPU: u64 = 1024;
-const SHARE_MAX: u64 = 262_144;
 /// How much more of the processors a group has while all of its calls are short: who answers soon is not kept waiting by
 /// who does not.
 const QUICK: u64 = 16;
@@ -86,7 +84,7 @@ impl Cgroups {
         let ready = lock(&self.ready).pop_front();
         let paths = ready.map_or_else(|| self.make(), Ok)?;
         let group = Cgroup::at(paths, Arc::clone(self), allowance);
-        group.allow(1)?;
+        group.allow(&lock(&group.standing))?;
         Ok(Arc::new(group))
     }
 
@@ -158,13 +156,21 @@ pub(crate) struct Cgroup {
     paths: PathsOf,
     all: Arc<Cgroups>,
     allowance: Allowance,
-    /// Those that are in it now, and the most that its limits were made for.
+    /// Those that are in it now.
     instances: AtomicU64,
-    most: AtomicU64,
-    /// Calls that have lasted. Held while the group's share is written.
-    long_calls: Mutex<u64>,
+    /// Held while what follows from it is written.
+    standing: Mutex<Standing>,
     /// Ends by a lack of memory that were told.
     kills_told: AtomicU64,
+}
+
+/// What a group's limits and its share were made for.
+#[derive(Debug)]
+struct Standing {
+    /// The most that there have been at once, and never none.
+    instances: u64,
+    /// Calls that have lasted.
+    long_calls: u64,
 }
 
 /// How a process is put into a group without the kernel holding up all that fork.
@@ -198,8 +204,10 @@ impl Cgroup {
             all,
             allowance,
             instances: AtomicU64::new(0),
-            most: AtomicU64::new(1),
-            long_calls: Mutex::default(),
+            standing: Mutex::new(Standing {
+                instances: 1,
+                long_calls: 0,
+            }),
             kills_told: AtomicU64::new(0),
         }
     }
@@ -208,13 +216,17 @@ impl Cgroup {
     pub(crate) fn admit(self: &Arc<Self>) -> io::Result<Member> {
         let instances = self.instances.fetch_add(1, Ordering::Relaxed) + 1;
         let member = Member(Arc::clone(self));
-        if instances > self.most.fetch_max(instances, Ordering::Relaxed) {
-            self.allow(instances)?;
+        let mut standing = lock(&self.standing);
+        if instances > standing.instances {
+            standing.instances = instances;
+            self.allow(&standing)?;
         }
+        drop(standing);
         Ok(member)
     }
 
-    fn allow(&self, instances: u64) -> io::Result<()> {
+    fn allow(&self, standing: &Standing) -> io::Result<()> {
+        let instances = standing.instances;
         let memory = self.allowance.memory_bytes_max * instances + self.allowance.folder_bytes_max;
         let memory = memory.to_string();
         let processes = (PROCESSES_MAX + PROCESSES_MORE * (instances - 1)).to_string();
@@ -224,30 +236,24 @@ impl Cgroup {
                 let _ = self.write("memory.memsw.limit_in_bytes", &memory);
                 self.write("memory.limit_in_bytes", &memory)?;
                 let _ = self.write("memory.memsw.limit_in_bytes", &memory);
-                self.write("pids.max", &processes)?;
             }
             Version::Two => {
                 self.write("memory.max", &memory)?;
                 let _ = self.write("memory.swap.max", "0");
-                self.write("pids.max", &processes)?;
             }
         }
-        self.give_share(*lock(&self.long_calls))
+        self.write("pids.max", &processes)?;
+        self.give_share(standing)
     }
 
-    /// Its share of the processors, which is by memory among groups that are alike.
-    fn give_share(&self, long_calls: u64) -> io::Result<()> {
-        let one = (u64::from(self.allowance.memory_mib) * SHARE_PER_CPU / MIB_PER_CPU).max(2);
-        let quick = if long_calls == 0 { QUICK } else { 1 };
-        let share = (one * self.most.load(Ordering::Relaxed) * quick).min(SHARE_MAX);
-        match self.all.tree.version {
-            Version::One => self.write("cpu.shares", &share.to_string()),
-            Version::Two => {
-                // From 2..=262144 to 1..=10000, as the kernel's own documents have it.
-                let weight = 1 + (share - 2) * 9999 / (SHARE_MAX - 2);
-                self.write("cpu.weight", &weight.to_string())
-            }
-        }
+    /// Its share of the processors: by memory among groups that are alike, up to the largest that the kernel has.
+    fn give_share(&self, standing: &Standing) -> io::Result<()> {
+        let version = self.all.tree.version;
+        let quick = if standing.long_calls == 0 { QUICK } else { 1 };
+        let processors = u64::from(self.allowance.memory_mib) * standing.instances * quick;
+        let (least, most) = version.shares();
+        let share = (processors * version.share_of_one() / MIB_PER_CPU).clamp(least, most);
+        self.write(version.share_file(), &share.to_string())
     }
 
     /// Says that a call here lasts. Blocks for a system call if it is the only one.
@@ -257,13 +263,13 @@ impl Cgroup {
     }
 
     fn count_long_calls(&self, count: impl Fn(u64) -> u64) {
-        let mut calls = lock(&self.long_calls);
-        let before = *calls;
-        *calls = count(before);
-        if before.min(*calls) > 0 {
+        let mut standing = lock(&self.standing);
+        let before = standing.long_calls;
+        standing.long_calls = count(before);
+        if before.min(standing.long_calls) > 0 {
             return;
         }
-        if let Err(error) = self.give_share(*calls) {
+        if let Err(error) = self.give_share(&standing) {
             tracing::warn!(%error, "could not change a function's share of the processors");
         }
     }
@@ -377,11 +383,8 @@ mod tests {
         };
         let group = groups.take(allowance).expect("a group");
         let share = || {
-            let name = match groups.tree.version {
-                Version::One => "cpu.shares",
-                Version::Two => "cpu.weight",
-            };
-            let path = tree::of_cpu(groups.tree.version, &group.paths).join(name);
+            let version = groups.tree.version;
+            let path = tree::of_cpu(version, &group.paths).join(version.share_file());
             let text = fs::read_to_string(path).expect("its share");
             text.trim().parse::<u64>().expect("a number")
         };
@@ -392,6 +395,6 @@ mod tests {
         assert_eq!(share(), long, "another call still lasts");
         drop(second);
         assert_eq!(share(), quick);
-        assert!((QUICK - 1..=QUICK).contains(&(quick / long)), "{quick} {long}");
+        assert_eq!(quick, QUICK * long);
     }
 }

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use super::{SHARE_MAX, SHARE_PER_CPU, lock};
+use super::lock;
 
 /// What our groups are called, before the number of the server's process.
 const PREFIX: &str = "squall-";
@@ -18,6 +18,8 @@ const CPU: usize = 2;
 const WEIGHT_ALL: u64 = 4;
 /// The same for the server, which everybody waits for, unless it runs calls itself that last.
 const WEIGHT_SERVER: u64 = 8 * WEIGHT_ALL;
+/// With more than these the server's share would be past the largest.
+const PROCESSORS_MAX: u64 = 8;
 
 /// The folders of one group: one in version 2, one for each controller in version 1.
 pub(super) type PathsOf = Vec<PathBuf>;
@@ -34,6 +36,7 @@ pub(super) struct Tree {
 /// The group that the server has moved to, for its share of the processors.
 #[derive(Debug)]
 struct ServerGroup {
+    version: Version,
     own: PathBuf,
     /// Where it was before.
     above: PathBuf,
@@ -45,6 +48,32 @@ struct ServerGroup {
 pub(super) enum Version {
     One,
     Two,
+}
+
+impl Version {
+    /// The file with a group's share of the processors.
+    pub(super) fn share_file(self) -> &'static str {
+        match self {
+            Self::One => "cpu.shares",
+            Self::Two => "cpu.weight",
+        }
+    }
+
+    /// The share of a busy process that nothing was said of, on one processor.
+    pub(super) fn share_of_one(self) -> u64 {
+        match self {
+            Self::One => 1024,
+            Self::Two => 100,
+        }
+    }
+
+    /// The smallest and the largest.
+    pub(super) fn shares(self) -> (u64, u64) {
+        match self {
+            Self::One => (2, 262_144),
+            Self::Two => (1, 10_000),
+        }
+    }
 }
 
 impl Tree {
@@ -153,17 +182,16 @@ fn group_of(mounts: &str, own: &str, controller: Option<&str>) -> Option<PathBuf
 }
 
 /// What a group has of the processors beside what else the host runs, as so many processes for each. One weighs as much
-/// as a single process unless it is told: on a busy host functions would then hardly run. In version 2 all is within the
-/// server's old group, whose weight is the host's to say.
+/// as a single process unless it is told: on a busy host functions would then hardly run. In version 1 that is what it
+/// has on all processors together; of more than [`PROCESSORS_MAX`] they would not be told apart. In version 2 all is
+/// within the server's old group, whose weight is the host's to say.
 fn weigh(version: Version, group: &Path, processes: u64) -> io::Result<()> {
-    match version {
-        Version::One => {
-            let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
-            let share = (processes * SHARE_PER_CPU * cores).min(SHARE_MAX);
-            fs::write(group.join("cpu.shares"), share.to_string())
-        }
-        Version::Two => fs::write(group.join("cpu.weight"), (processes * 100).to_string()),
-    }
+    let processors = match version {
+        Version::One => std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64),
+        Version::Two => 1,
+    };
+    let share = processes * version.share_of_one() * processors.min(PROCESSORS_MAX);
+    fs::write(group.join(version.share_file()), share.to_string())
 }
 
 impl ServerGroup {
@@ -173,6 +201,7 @@ impl ServerGroup {
         let own = above.join(format!("{SERVER_PREFIX}{}", std::process::id()));
         make(&own)?;
         let group = Self {
+            version,
             own,
             above: above.to_owned(),
             long_calls: Mutex::default(),
@@ -188,7 +217,11 @@ impl ServerGroup {
 
 impl Drop for ServerGroup {
     fn drop(&mut self) {
-        // In version 2 the group above takes no processes any more, and the next server removes this one.
+        if self.version == Version::Two {
+            // It takes no processes while it hands these down, which it goes on to do for other servers' groups.
+            let control = self.above.join("cgroup.subtree_control");
+            let _ = fs::write(control, "-memory -pids -cpu");
+        }
         if move_to(&self.above).is_ok() {
             remove(std::slice::from_ref(&self.own));
         }

@@ -26,7 +26,7 @@ pub(crate) enum Slice {
 }
 
 /// Gives a thread its slice; `None` is the calling one. What it starts gets the usual one. A thread that is scheduled
-/// otherwise than most is left alone.
+/// in real time, or only when nobody else runs, is left alone.
 ///
 /// # Errors
 /// The thread has ended or is another user's.
@@ -39,7 +39,9 @@ pub(crate) fn give(thread: Option<Pid>, slice: Slice) -> io::Result<()> {
     if got < 0 {
         return Err(io::Error::last_os_error());
     }
-    if attr.sched_policy != libc::SCHED_OTHER.cast_unsigned() {
+    // A function may make itself a batch, and itself as most again; what it was given is not to outlast that.
+    let of_slices = [libc::SCHED_OTHER, libc::SCHED_BATCH].map(i32::cast_unsigned);
+    if !of_slices.contains(&attr.sched_policy) {
         return Ok(());
     }
     attr.size = ATTR_BYTES;
@@ -83,6 +85,23 @@ mod tests {
             assert_eq!((inherited, own()), (usual, usual));
             // Kernels before 6.12 tell 0, always.
             assert!(short == SHORT_NS || (usual, short) == (0, 0), "{usual} {short}");
+        })
+        .join()
+        .expect("a thread");
+    }
+
+    #[test]
+    fn a_batch_gives_its_slice_back_too() {
+        std::thread::spawn(|| {
+            let usual = own();
+            give(None, Slice::Short).expect("a short slice");
+            let parameters = libc::sched_param { sched_priority: 0 };
+            let policy = libc::SCHED_BATCH | libc::SCHED_RESET_ON_FORK;
+            // SAFETY: a policy without parameters, for the calling thread.
+            let set = unsafe { libc::sched_setscheduler(0, policy, &raw const parameters) };
+            assert_eq!(set, 0, "{}", io::Error::last_os_error());
+            give(None, Slice::Usual).expect("the usual slice");
+            assert_eq!(own(), usual);
         })
         .join()
         .expect("a thread");
