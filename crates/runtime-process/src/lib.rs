@@ -2,10 +2,11 @@
 //!
 //! The node makes one [`ProcessRuntime`] and hands it to the dispatcher as a `Runtime`.
 //! Read `runtime` first: it decides how an instance of a revision is made. Then `managed` (an instance that speaks
-//! frames), `frame` (the frames), `socket` (their way), `process` (what runs), `sandbox` (what is around it), `turns` (on the processor), `zygote` (what forks it).
+//! frames), `frame` (the frames), `socket` (their way), `process` (what runs), `sandbox` (what is around it), `turns` and `contention` (its turns on the processors), `zygote` (what forks it).
 
 mod cgroup;
 mod config;
+mod contention;
 mod egress;
 mod environment;
 mod frame;
@@ -30,6 +31,6 @@ mod working_copy;
 mod zygote;
 
 pub use config::{ProcessConfig, RESPONSE_BYTES_MAX, SetupError, WallsWanted};
+pub use contention::serve_on_this_thread;
 pub use network::Doors;
 pub use runtime::ProcessRuntime;
-pub use turns::take_short_slices;

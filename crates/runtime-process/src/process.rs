@@ -20,6 +20,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
 use crate::cgroup::{Cgroup, Member};
+use crate::contention;
 use crate::egress;
 use crate::network::{self, Doors};
 use crate::sandbox::{self, Limits, OwnNetwork, Program, Room, SpawnError, Spawned, Walls};
@@ -67,7 +68,7 @@ impl Starter {
         std::thread::Builder::new()
             .name("squall-start".to_owned())
             .spawn(move || {
-                turns::take_short_slices();
+                contention::serve_on_this_thread();
                 for request in inbox {
                     // A caller that has gone drops the answer, which kills the process.
                     let _ = request.answer.send(Unwatched::start(request.launch));

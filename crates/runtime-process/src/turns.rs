@@ -1,10 +1,10 @@
 //! Whose turn it is on busy processors: who answers soon is not kept waiting by who does not.
 //!
 //! Linux lets a thread that wakes run at once if its slice is shorter than that of who runs and its turn would end first
-//! (EEVDF); otherwise it waits for the next tick, which is 1 to 10 ms away. So an instance begins a call with short
-//! slices and a large share. When the call lasts it loses both: it computes, and what it has is the share that its memory
-//! says, in long turns. What a function forks or starts as a thread has the kernel's usual slices, and the system call
-//! that changes them is not among a function's.
+//! (EEVDF); otherwise it waits for the next tick, which is 1 to 10 ms away. So an instance begins a call with a large share,
+//! and with short slices where another call lasts (`contention`). When its own lasts it loses both: it computes, and what
+//! it has is the share that its memory says, in long turns. What a function forks or starts as a thread has the kernel's
+//! usual slices, and the system call that changes them is not among a function's.
 
 use std::fs;
 use std::future::Future;
@@ -17,6 +17,7 @@ use rustix::process::Pid;
 use squall_runtime::Processors;
 
 use crate::cgroup::{Cgroup, Cgroups};
+use crate::contention::{self, Lasting};
 use crate::sandbox::slice::{self, Slice};
 
 /// How long a call keeps short slices.
@@ -45,7 +46,10 @@ impl Turns {
 
     /// Waits for a call that the process works on.
     pub(crate) async fn during<T>(&mut self, call: impl Future<Output = T>) -> T {
-        self.take(Slice::Short);
+        self.take(match contention::is_contended() {
+            true => Slice::Short,
+            false => Slice::Usual,
+        });
         let mut call = pin!(call);
         if let Some(result) = within(SHORT_MAX, call.as_mut()).await {
             return result;
@@ -54,6 +58,7 @@ impl Turns {
         if let Some(result) = within(QUICK_MAX, call.as_mut()).await {
             return result;
         }
+        let _lasting = Lasting::begin();
         let _long = self.group.as_ref().map(Cgroup::begin_long_call);
         call.await
     }
@@ -93,24 +98,16 @@ impl ServerTurns {
 
 impl Processors for ServerTurns {
     fn begin_long_call(&self) -> Box<dyn Send + Sync> {
-        Box::new(self.groups.as_ref().map(Cgroups::begin_long_call))
+        let group = self.groups.as_ref().map(Cgroups::begin_long_call);
+        Box::new((Lasting::begin(), group))
     }
 
-    fn this_thread(&self, computes: bool) {
-        take(if computes { Slice::Usual } else { Slice::Shortest });
+    fn serve_on_this_thread(&self) {
+        contention::serve_on_this_thread();
     }
-}
 
-/// Gives the calling thread the shortest slices, for threads that must answer on a busy host: the server's own.
-///
-/// Best effort: where the kernel has none or allows none, nothing changes.
-pub fn take_short_slices() {
-    take(Slice::Shortest);
-}
-
-fn take(slice: Slice) {
-    if let Err(error) = slice::give(None, slice) {
-        tracing::debug!(%error, ?slice, "could not change a thread's slice");
+    fn compute_on_this_thread(&self, computes: bool) {
+        contention::compute_on_this_thread(computes);
     }
 }
 
@@ -133,6 +130,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_call_has_short_slices_until_it_lasts() {
         // This process stands for an instance's.
+        let _another = Lasting::begin();
         let mut turns = Turns::of(Some(rustix::process::getpid()), None);
         turns.during(async {}).await;
         assert_eq!(turns.now, Slice::Short);
@@ -144,7 +142,15 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn where_no_call_lasts_slices_stay_as_they_are() {
+        let mut turns = Turns::of(Some(rustix::process::getpid()), None);
+        turns.during(async {}).await;
+        assert_eq!(turns.now, Slice::Usual);
+    }
+
+    #[tokio::test]
     async fn a_process_that_has_ended_is_asked_once() {
+        let _another = Lasting::begin();
         let mut turns = Turns::of(Pid::from_raw(i32::MAX), None);
         turns.during(async {}).await;
         assert_eq!(turns.thread, None);

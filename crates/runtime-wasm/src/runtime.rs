@@ -79,7 +79,7 @@ fn tick(engine: &Engine, processors: Arc<dyn Processors>) -> std::io::Result<()>
     std::thread::Builder::new()
         .name("squall-wasm-epoch".to_owned())
         .spawn(move || {
-            processors.this_thread(false);
+            processors.serve_on_this_thread();
             while let Some(engine) = engine.upgrade() {
                 engine.increment_epoch();
                 drop(engine);

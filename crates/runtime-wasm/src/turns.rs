@@ -110,14 +110,14 @@ struct Computes<'a>(&'a dyn Processors);
 
 impl<'a> Computes<'a> {
     fn begin(processors: &'a dyn Processors) -> Self {
-        processors.this_thread(true);
+        processors.compute_on_this_thread(true);
         Self(processors)
     }
 }
 
 impl Drop for Computes<'_> {
     fn drop(&mut self) {
-        self.0.this_thread(false);
+        self.0.compute_on_this_thread(false);
     }
 }
 

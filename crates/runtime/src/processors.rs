@@ -9,8 +9,11 @@ pub trait Processors: fmt::Debug + Send + Sync {
     /// of it have together.
     fn begin_long_call(&self) -> Box<dyn Send + Sync>;
 
+    /// The calling thread answers for everybody, from its start to its end.
+    fn serve_on_this_thread(&self);
+
     /// The calling thread computes for a function from here on, and takes turns as a function does; or serves again.
-    fn this_thread(&self, computes: bool);
+    fn compute_on_this_thread(&self, computes: bool);
 }
 
 /// Leaves everything as the kernel has it.
@@ -22,5 +25,7 @@ impl Processors for AllAlike {
         Box::new(())
     }
 
-    fn this_thread(&self, _computes: bool) {}
+    fn serve_on_this_thread(&self) {}
+
+    fn compute_on_this_thread(&self, _computes: bool) {}
 }

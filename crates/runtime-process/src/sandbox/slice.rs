@@ -1,6 +1,6 @@
 //! How long a thread runs before the kernel looks for who else should.
 //!
-//! `turns` calls this for functions, and the server for its own threads. Linux has slices of a thread's own since 6.12;
+//! `turns` calls this for functions, `contention` for the server's threads. Linux has slices of a thread's own since 6.12;
 //! before, these calls change nothing.
 
 use std::io;
@@ -60,19 +60,27 @@ pub(crate) fn give(thread: Option<Pid>, slice: Slice) -> io::Result<()> {
     Ok(())
 }
 
+/// The calling thread's number.
+pub(crate) fn this_thread() -> Pid {
+    // SAFETY: no arguments, and it does not fail.
+    let number = unsafe { libc::gettid() };
+    Pid::from_raw(number).expect("a thread has a number")
+}
+
+/// The calling thread's slice in nanoseconds, as the kernel tells it.
+#[cfg(test)]
+pub(crate) fn own() -> u64 {
+    // SAFETY: as in `give`.
+    let mut attr: libc::sched_attr = unsafe { std::mem::zeroed() };
+    // SAFETY: as in `give`.
+    let got = unsafe { libc::syscall(libc::SYS_sched_getattr, 0, &raw mut attr, ATTR_BYTES, 0) };
+    assert_eq!(got, 0, "{}", io::Error::last_os_error());
+    attr.sched_runtime
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// The calling thread's slice in nanoseconds, as the kernel tells it.
-    fn own() -> u64 {
-        // SAFETY: as in `give`.
-        let mut attr: libc::sched_attr = unsafe { std::mem::zeroed() };
-        // SAFETY: as in `give`.
-        let got = unsafe { libc::syscall(libc::SYS_sched_getattr, 0, &raw mut attr, ATTR_BYTES, 0) };
-        assert_eq!(got, 0, "{}", io::Error::last_os_error());
-        attr.sched_runtime
-    }
 
     #[test]
     fn a_slice_is_the_threads_own_and_is_given_back() {
