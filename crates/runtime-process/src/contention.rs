@@ -5,15 +5,18 @@
 
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::process::Pid;
+use squall_runtime::Processors;
 
+use crate::cgroup::Cgroups;
+use crate::long_calls::LongCalls;
 use crate::sandbox::slice::{self, Slice};
 
 static SERVER: Mutex<Server> = Mutex::new(Server {
     threads: Vec::new(),
-    long_calls: 0,
+    long_calls: LongCalls::NONE,
 });
 static IS_CONTENDED: AtomicBool = AtomicBool::new(false);
 
@@ -26,7 +29,7 @@ struct Server {
     /// Those that answer.
     threads: Vec<Pid>,
     /// Calls that last now.
-    long_calls: usize,
+    long_calls: LongCalls,
 }
 
 /// Whether a call lasts now.
@@ -44,13 +47,35 @@ pub fn serve_on_this_thread() {
     });
 }
 
-/// Gives the calling thread the slices of one that serves, or of one that computes for a function.
-pub(crate) fn compute_on_this_thread(computes: bool) {
-    let slice = match (computes, is_contended()) {
-        (false, true) => Slice::Shortest,
-        _ => Slice::Usual,
-    };
-    give(None, slice);
+/// The server's own turns.
+#[derive(Debug)]
+pub(crate) struct ServerTurns {
+    groups: Option<Arc<Cgroups>>,
+}
+
+impl ServerTurns {
+    pub(crate) fn of(groups: Option<Arc<Cgroups>>) -> Self {
+        Self { groups }
+    }
+}
+
+impl Processors for ServerTurns {
+    fn begin_long_call(&self) -> Box<dyn Send + Sync> {
+        let group = self.groups.as_ref().map(Cgroups::begin_long_call);
+        Box::new((Lasting::begin(), group))
+    }
+
+    fn serve_on_this_thread(&self) {
+        serve_on_this_thread();
+    }
+
+    fn compute_on_this_thread(&self, computes: bool) {
+        let slice = match (computes, is_contended()) {
+            (false, true) => Slice::Shortest,
+            _ => Slice::Usual,
+        };
+        give(None, slice);
+    }
 }
 
 /// A call that has lasted, until it is dropped.
@@ -59,33 +84,34 @@ pub(crate) struct Lasting(());
 
 impl Lasting {
     pub(crate) fn begin() -> Self {
-        count(|calls| calls + 1);
+        let mut server = server();
+        if server.long_calls.begin() {
+            server.contend(true);
+        }
         Self(())
     }
 }
 
 impl Drop for Lasting {
     fn drop(&mut self) {
-        count(|calls| calls - 1);
+        let mut server = server();
+        if server.long_calls.end() {
+            server.contend(false);
+        }
     }
 }
 
-fn count(change: impl Fn(usize) -> usize) {
-    let mut server = server();
-    let before = server.long_calls;
-    server.long_calls = change(before);
-    let is_contended = server.long_calls > 0;
-    if is_contended == (before > 0) {
-        return;
-    }
-    IS_CONTENDED.store(is_contended, Ordering::Relaxed);
-    let slice = if is_contended {
-        Slice::Shortest
-    } else {
-        Slice::Usual
-    };
-    for &thread in &server.threads {
-        give(Some(thread), slice);
+impl Server {
+    fn contend(&self, is_contended: bool) {
+        IS_CONTENDED.store(is_contended, Ordering::Relaxed);
+        let slice = if is_contended {
+            Slice::Shortest
+        } else {
+            Slice::Usual
+        };
+        for &thread in &self.threads {
+            give(Some(thread), slice);
+        }
     }
 }
 
@@ -98,7 +124,7 @@ impl ServerThread {
         let thread = slice::this_thread();
         let mut server = server();
         server.threads.push(thread);
-        if server.long_calls > 0 {
+        if server.long_calls.are_any() {
             give(None, Slice::Shortest);
         }
         Self(thread)

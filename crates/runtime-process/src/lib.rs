@@ -16,6 +16,7 @@ pub mod fuzzing;
 mod host_call;
 mod interpreter;
 mod log_pipe;
+mod long_calls;
 mod managed;
 mod network;
 mod node;

@@ -5,8 +5,9 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::fs;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::ExitStatus;
@@ -24,7 +25,7 @@ use crate::contention;
 use crate::egress;
 use crate::network::{self, Doors};
 use crate::sandbox::{self, Limits, OwnNetwork, Program, Room, SpawnError, Spawned, Walls};
-use crate::turns::{self, Turns};
+use crate::turns::Turns;
 
 /// Starts waiting for the one thread that starts processes; reaching it makes callers wait.
 const STARTS_WAITING_MAX: usize = 1024;
@@ -152,7 +153,7 @@ impl Drop for Unwatched {
 /// A running process.
 #[derive(Debug)]
 pub(crate) struct Process {
-    /// What runs the function's code, or the first process before it. Not known of forks, whose zygote numbers them.
+    /// What runs the function's code, or the first process before it. Not known of what was reaped by then.
     pid: Option<Pid>,
     pidfd: OwnedFd,
     /// What ends it at once.
@@ -225,9 +226,10 @@ impl Process {
             tell.send_replace(Some(exit));
             discard(&to_discard).await;
         });
+        let pid = number_of(pidfd.as_fd());
         Ok(Self {
-            pid: None,
-            turns: Turns::of(turns::number_of(pidfd.as_fd()), group),
+            pid,
+            turns: Turns::of(pid, group),
             pidfd,
             kill: Signal::KILL,
             exit,
@@ -350,6 +352,14 @@ impl Passed {
     }
 }
 
+/// The process that a pidfd is for, as this process numbers it; `None` once it has been reaped.
+fn number_of(pidfd: BorrowedFd<'_>) -> Option<Pid> {
+    let text = fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd())).ok()?;
+    let number = text.lines().find_map(|line| line.strip_prefix("Pid:"))?;
+    // -1 of one that has been reaped.
+    Pid::from_raw(number.trim().parse().ok().filter(|&number| number > 0)?)
+}
+
 /// Waits until a process has ended.
 pub(crate) async fn ended(exit: &mut ExitWatch) -> Exit {
     match exit.wait_for(Option::is_some).await {
@@ -381,5 +391,30 @@ fn exit_of(status: ExitStatus) -> Exit {
         (Some(code), _) => Exit::Status(code),
         (None, Some(signal)) => Exit::Signal(signal),
         (None, None) => Exit::Unknown,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! The number of a process.
+
+    use rustix::process::PidfdFlags;
+
+    use super::*;
+
+    #[test]
+    fn a_pidfd_has_the_number_of_its_process() {
+        let own = rustix::process::getpid();
+        let pidfd = rustix::process::pidfd_open(own, PidfdFlags::empty()).expect("a pidfd");
+        assert_eq!(number_of(pidfd.as_fd()), Some(own));
+    }
+
+    #[test]
+    fn a_process_that_was_reaped_has_none() {
+        let mut child = std::process::Command::new("true").spawn().expect("a process");
+        let pid = Pid::from_child(&child);
+        let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty()).expect("a pidfd");
+        child.wait().expect("its end");
+        assert_eq!(number_of(pidfd.as_fd()), None);
     }
 }

@@ -17,6 +17,7 @@ use squall_runtime::{Instance, InstanceId, NotOffered, Processors, Runtime, Star
 use squall_types::{MIB, PrepareError, Revision, RevisionId, RuntimeName};
 
 use crate::config::{ProcessConfig, SetupError, WallsWanted};
+use crate::contention::ServerTurns;
 use crate::frame::{Channel, NearEnd};
 use crate::interpreter::Interpreters;
 use crate::log_pipe::LogPipe;
@@ -27,7 +28,6 @@ use crate::provided::{Provided, Stillborn};
 use crate::python::forks::{Forks, Plan};
 use crate::runtime_api::RuntimeApi;
 use crate::sandbox::{self, OwnNetwork, RUNTIME, Room, TASK, TMP, Wall, Walls};
-use crate::turns::ServerTurns;
 use crate::working_copy::Folders;
 use crate::{environment, network, python};
 

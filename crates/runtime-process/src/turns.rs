@@ -6,17 +6,14 @@
 //! it has is the share that its memory says, in long turns. What a function forks or starts as a thread has the kernel's
 //! usual slices, and the system call that changes them is not among a function's.
 
-use std::fs;
 use std::future::Future;
-use std::os::fd::{AsRawFd, BorrowedFd};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::Pid;
-use squall_runtime::Processors;
 
-use crate::cgroup::{Cgroup, Cgroups};
+use crate::cgroup::Cgroup;
 use crate::contention::{self, Lasting};
 use crate::sandbox::slice::{self, Slice};
 
@@ -84,47 +81,8 @@ async fn within<T>(most: Duration, call: impl Future<Output = T>) -> Option<T> {
     }
 }
 
-/// The server's own turns.
-#[derive(Debug)]
-pub(crate) struct ServerTurns {
-    groups: Option<Arc<Cgroups>>,
-}
-
-impl ServerTurns {
-    pub(crate) fn of(groups: Option<Arc<Cgroups>>) -> Self {
-        Self { groups }
-    }
-}
-
-impl Processors for ServerTurns {
-    fn begin_long_call(&self) -> Box<dyn Send + Sync> {
-        let group = self.groups.as_ref().map(Cgroups::begin_long_call);
-        Box::new((Lasting::begin(), group))
-    }
-
-    fn serve_on_this_thread(&self) {
-        contention::serve_on_this_thread();
-    }
-
-    fn compute_on_this_thread(&self, computes: bool) {
-        contention::compute_on_this_thread(computes);
-    }
-}
-
-/// The process that a pidfd is for, as this process numbers it; `None` once it has been reaped.
-pub(crate) fn number_of(pidfd: BorrowedFd<'_>) -> Option<Pid> {
-    let text = fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd())).ok()?;
-    let number = text.lines().find_map(|line| line.strip_prefix("Pid:"))?;
-    // -1 of one that has been reaped.
-    Pid::from_raw(number.trim().parse().ok().filter(|&number| number > 0)?)
-}
-
 #[cfg(test)]
 mod tests {
-    use std::os::fd::AsFd;
-
-    use rustix::process::PidfdFlags;
-
     use super::*;
 
     #[tokio::test(start_paused = true)]
@@ -154,21 +112,5 @@ mod tests {
         let mut turns = Turns::of(Pid::from_raw(i32::MAX), None);
         turns.during(async {}).await;
         assert_eq!(turns.thread, None);
-    }
-
-    #[test]
-    fn a_pidfd_has_the_number_of_its_process() {
-        let own = rustix::process::getpid();
-        let pidfd = rustix::process::pidfd_open(own, PidfdFlags::empty()).expect("a pidfd");
-        assert_eq!(number_of(pidfd.as_fd()), Some(own));
-    }
-
-    #[test]
-    fn a_process_that_was_reaped_has_none() {
-        let mut child = std::process::Command::new("true").spawn().expect("a process");
-        let pid = Pid::from_child(&child);
-        let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty()).expect("a pidfd");
-        child.wait().expect("its end");
-        assert_eq!(number_of(pidfd.as_fd()), None);
     }
 }

@@ -16,6 +16,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tree::{PathsOf, Tree, Version};
 
+use crate::long_calls::LongCalls;
+
 /// Groups that wait to be used.
 const AHEAD: usize = 8;
 /// Left groups that are tried again at a time.
@@ -90,7 +92,7 @@ impl Cgroups {
 
     /// Says that a call lasts which the server runs itself. Blocks for a system call if it is the only one.
     pub(crate) fn begin_long_call(self: &Arc<Self>) -> ServerLongCall {
-        self.tree.count_server_calls(|calls| calls + 1);
+        self.tree.begin_server_call();
         ServerLongCall(Arc::clone(self))
     }
 
@@ -169,8 +171,7 @@ pub(crate) struct Cgroup {
 struct Standing {
     /// The most that there have been at once, and never none.
     instances: u64,
-    /// Calls that have lasted.
-    long_calls: u64,
+    long_calls: LongCalls,
 }
 
 /// How a process is put into a group without the kernel holding up all that fork.
@@ -206,7 +207,7 @@ impl Cgroup {
             instances: AtomicU64::new(0),
             standing: Mutex::new(Standing {
                 instances: 1,
-                long_calls: 0,
+                long_calls: LongCalls::NONE,
             }),
             kills_told: AtomicU64::new(0),
         }
@@ -249,7 +250,7 @@ impl Cgroup {
     /// Its share of the processors: by memory among groups that are alike, up to the largest that the kernel has.
     fn give_share(&self, standing: &Standing) -> io::Result<()> {
         let version = self.all.tree.version;
-        let quick = if standing.long_calls == 0 { QUICK } else { 1 };
+        let quick = if standing.long_calls.are_any() { 1 } else { QUICK };
         let processors = u64::from(self.allowance.memory_mib) * standing.instances * quick;
         let (least, most) = version.shares();
         let share = (processors * version.share_of_one() / MIB_PER_CPU).clamp(least, most);
@@ -258,18 +259,16 @@ impl Cgroup {
 
     /// Says that a call here lasts. Blocks for a system call if it is the only one.
     pub(crate) fn begin_long_call(self: &Arc<Self>) -> LongCall {
-        self.count_long_calls(|calls| calls + 1);
+        let mut standing = lock(&self.standing);
+        if standing.long_calls.begin() {
+            self.change_share(&standing);
+        }
+        drop(standing);
         LongCall(Arc::clone(self))
     }
 
-    fn count_long_calls(&self, count: impl Fn(u64) -> u64) {
-        let mut standing = lock(&self.standing);
-        let before = standing.long_calls;
-        standing.long_calls = count(before);
-        if before.min(standing.long_calls) > 0 {
-            return;
-        }
-        if let Err(error) = self.give_share(&standing) {
+    fn change_share(&self, standing: &Standing) {
+        if let Err(error) = self.give_share(standing) {
             tracing::warn!(%error, "could not change a function's share of the processors");
         }
     }
@@ -338,13 +337,16 @@ impl Member {
 
 impl Drop for LongCall {
     fn drop(&mut self) {
-        self.0.count_long_calls(|calls| calls - 1);
+        let mut standing = lock(&self.0.standing);
+        if standing.long_calls.end() {
+            self.0.change_share(&standing);
+        }
     }
 }
 
 impl Drop for ServerLongCall {
     fn drop(&mut self) {
-        self.0.tree.count_server_calls(|calls| calls - 1);
+        self.0.tree.end_server_call();
     }
 }
 

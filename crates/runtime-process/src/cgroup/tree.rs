@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use super::lock;
+use crate::long_calls::LongCalls;
 
 /// What our groups are called, before the number of the server's process.
 const PREFIX: &str = "squall-";
@@ -41,7 +42,7 @@ struct ServerGroup {
     /// Where it was before.
     above: PathBuf,
     /// Calls that last and that it runs itself. Held while its share is written.
-    long_calls: Mutex<u64>,
+    long_calls: Mutex<LongCalls>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,17 +104,19 @@ impl Tree {
     }
 
     /// The server has the share of all functions while it runs any call itself that lasts.
-    pub(super) fn count_server_calls(&self, count: impl Fn(u64) -> u64) {
+    pub(super) fn begin_server_call(&self) {
         let Some(server) = &self.server else { return };
         let mut calls = lock(&server.long_calls);
-        let before = *calls;
-        *calls = count(before);
-        if before.min(*calls) > 0 {
-            return;
+        if calls.begin() {
+            server.change_share(WEIGHT_ALL);
         }
-        let processes = if *calls > 0 { WEIGHT_ALL } else { WEIGHT_SERVER };
-        if let Err(error) = weigh(self.version, &server.own, processes) {
-            tracing::warn!(%error, "could not change the server's share of the processors");
+    }
+
+    pub(super) fn end_server_call(&self) {
+        let Some(server) = &self.server else { return };
+        let mut calls = lock(&server.long_calls);
+        if calls.end() {
+            server.change_share(WEIGHT_SERVER);
         }
     }
 
@@ -204,7 +207,7 @@ impl ServerGroup {
             version,
             own,
             above: above.to_owned(),
-            long_calls: Mutex::default(),
+            long_calls: Mutex::new(LongCalls::NONE),
         };
         move_to(&group.own)?;
         if version == Version::Two {
@@ -212,6 +215,14 @@ impl ServerGroup {
         }
         weigh(version, &group.own, WEIGHT_SERVER)?;
         Ok(group)
+    }
+}
+
+impl ServerGroup {
+    fn change_share(&self, processes: u64) {
+        if let Err(error) = weigh(self.version, &self.own, processes) {
+            tracing::warn!(%error, "could not change the server's share of the processors");
+        }
     }
 }
 

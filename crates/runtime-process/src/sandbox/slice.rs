@@ -14,10 +14,11 @@ const SHORT_NS: u64 = 300_000;
 /// The first version of `struct sched_attr`: up to its `sched_period`.
 const ATTR_BYTES: u32 = 48;
 
-/// The length of a slice. The share of the processor is the same with both.
+/// The length of a slice. The share of the processor is the same with each: who wakes runs at once where its slice is
+/// shorter than that of who runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Slice {
-    /// The server's: whoever wakes with a slice runs at once, if those of others are longer.
+    /// That of the server's threads.
     Shortest,
     /// That of an instance at the beginning of a call.
     Short,
@@ -32,13 +33,7 @@ pub(crate) enum Slice {
 /// The thread has ended or is another user's.
 pub(crate) fn give(thread: Option<Pid>, slice: Slice) -> io::Result<()> {
     let number = thread.map_or(0, |thread| thread.as_raw_nonzero().get());
-    // SAFETY: all zeros is a valid value of these numbers.
-    let mut attr: libc::sched_attr = unsafe { std::mem::zeroed() };
-    // SAFETY: the kernel writes as many bytes as are given, which are no more than the structure has.
-    let got = unsafe { libc::syscall(libc::SYS_sched_getattr, number, &raw mut attr, ATTR_BYTES, 0) };
-    if got < 0 {
-        return Err(io::Error::last_os_error());
-    }
+    let mut attr = attributes(number)?;
     // A function may make itself a batch, and itself as most again; what it was given is not to outlast that.
     let of_slices = [libc::SCHED_OTHER, libc::SCHED_BATCH].map(i32::cast_unsigned);
     if !of_slices.contains(&attr.sched_policy) {
@@ -60,6 +55,18 @@ pub(crate) fn give(thread: Option<Pid>, slice: Slice) -> io::Result<()> {
     Ok(())
 }
 
+/// How a thread is scheduled; 0 is the calling one.
+fn attributes(number: i32) -> io::Result<libc::sched_attr> {
+    // SAFETY: all zeros is a valid value of these numbers.
+    let mut attr: libc::sched_attr = unsafe { std::mem::zeroed() };
+    // SAFETY: the kernel writes as many bytes as are given, which are no more than the structure has.
+    let got = unsafe { libc::syscall(libc::SYS_sched_getattr, number, &raw mut attr, ATTR_BYTES, 0) };
+    if got < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(attr)
+}
+
 /// The calling thread's number.
 pub(crate) fn this_thread() -> Pid {
     // SAFETY: no arguments, and it does not fail.
@@ -70,12 +77,7 @@ pub(crate) fn this_thread() -> Pid {
 /// The calling thread's slice in nanoseconds, as the kernel tells it.
 #[cfg(test)]
 pub(crate) fn own() -> u64 {
-    // SAFETY: as in `give`.
-    let mut attr: libc::sched_attr = unsafe { std::mem::zeroed() };
-    // SAFETY: as in `give`.
-    let got = unsafe { libc::syscall(libc::SYS_sched_getattr, 0, &raw mut attr, ATTR_BYTES, 0) };
-    assert_eq!(got, 0, "{}", io::Error::last_os_error());
-    attr.sched_runtime
+    attributes(0).expect("the calling thread's").sched_runtime
 }
 
 #[cfg(test)]
