@@ -1,9 +1,13 @@
-//! Whether somebody computes beside those who answer soon, and the server's threads, whose slices go with that.
+//! Whether somebody computes beside those who answer soon, and the server's threads, which go first then.
 //!
-//! Short slices cost a busy server a fifth of its calls: who wakes takes the processor from who would have had its next
-//! call by then. So they are for the time in which some call lasts. A process has one server, so this is its own.
+//! Everybody waits for those threads, and each has little to do at a time. Linux weighs what a thread has had against what
+//! others have had (EEVDF): one that answers and is asked again at once has had more, and waits for the next tick, however
+//! large its share. So they are in real time, where that is not weighed. It costs a busy server calls: who wakes takes the
+//! processor from who would have had its next call by then. Thus it is for the time in which some call lasts. A process has
+//! one server, so this is its own.
 
 use std::cell::RefCell;
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -12,7 +16,7 @@ use squall_runtime::Processors;
 
 use crate::cgroup::Cgroups;
 use crate::long_calls::LongCalls;
-use crate::sandbox::slice::{self, Slice};
+use crate::sandbox::scheduling::{self, Scheduling};
 
 static SERVER: Mutex<Server> = Mutex::new(Server {
     threads: Vec::new(),
@@ -37,10 +41,11 @@ pub(crate) fn is_contended() -> bool {
     IS_CONTENDED.load(Ordering::Relaxed)
 }
 
-/// Says of the calling thread that it answers for everybody: its slices are short while some call lasts. To be called
-/// when it starts; it is forgotten when it ends.
+/// Says of the calling thread that it answers for everybody: it goes first while some call lasts. It may be said again
+/// and again, which is cheap, and is forgotten when the thread computes or ends. To be called by who has nothing to do
+/// at the moment: what has much to do, such as hashing and unpacking, is not to go first.
 ///
-/// Best effort: where the kernel has no slices or allows no change, nothing changes.
+/// Best effort: where the kernel allows no change, nothing changes.
 pub fn serve_on_this_thread() {
     SERVES.with_borrow_mut(|serves| {
         serves.get_or_insert_with(ServerThread::register);
@@ -69,12 +74,10 @@ impl Processors for ServerTurns {
         serve_on_this_thread();
     }
 
-    fn compute_on_this_thread(&self, computes: bool) {
-        let slice = match (computes, is_contended()) {
-            (false, true) => Slice::Shortest,
-            _ => Slice::Usual,
-        };
-        give(None, slice);
+    fn compute_on_this_thread(&self) {
+        if SERVES.take().is_some() {
+            give(None, Scheduling::Usual);
+        }
     }
 }
 
@@ -104,13 +107,12 @@ impl Drop for Lasting {
 impl Server {
     fn contend(&self, is_contended: bool) {
         IS_CONTENDED.store(is_contended, Ordering::Relaxed);
-        let slice = if is_contended {
-            Slice::Shortest
-        } else {
-            Slice::Usual
-        };
         for &thread in &self.threads {
-            give(Some(thread), slice);
+            if is_contended {
+                give_first(Some(thread));
+            } else {
+                give(Some(thread), Scheduling::Usual);
+            }
         }
     }
 }
@@ -121,11 +123,11 @@ struct ServerThread(Pid);
 
 impl ServerThread {
     fn register() -> Self {
-        let thread = slice::this_thread();
+        let thread = scheduling::this_thread();
         let mut server = server();
         server.threads.push(thread);
         if server.long_calls.are_any() {
-            give(None, Slice::Shortest);
+            give_first(None);
         }
         Self(thread)
     }
@@ -137,9 +139,19 @@ impl Drop for ServerThread {
     }
 }
 
-fn give(thread: Option<Pid>, slice: Slice) {
-    if let Err(error) = slice::give(thread, slice) {
-        tracing::debug!(%error, ?slice, "could not change a thread's slice");
+fn give_first(thread: Option<Pid>) {
+    match scheduling::give(thread, Scheduling::First) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            give(thread, Scheduling::ShortestSlice);
+        }
+        _ => {}
+    }
+}
+
+fn give(thread: Option<Pid>, scheduling: Scheduling) {
+    if let Err(error) = scheduling::give(thread, scheduling) {
+        // It has ended, or this host does not allow it.
+        tracing::debug!(%error, ?scheduling, "could not change how a thread is scheduled");
     }
 }
 
@@ -153,24 +165,43 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_serves_has_short_slices_while_a_call_lasts() {
-        let slices = std::thread::spawn(|| {
-            let usual = slice::own();
+    fn who_serves_goes_first_while_a_call_lasts() {
+        let thread = std::thread::spawn(|| {
+            let usual = scheduling::own();
             serve_on_this_thread();
-            let quiet = slice::own();
-            let (first, second) = (Lasting::begin(), Lasting::begin());
-            let contended = slice::own();
-            drop(first);
-            let still = slice::own();
-            drop(second);
-            assert_eq!((quiet, slice::own()), (usual, usual));
-            (contended, still, usual)
+            let quiet = scheduling::own();
+            let (one, another) = (Lasting::begin(), Lasting::begin());
+            let contended = scheduling::own();
+            drop(one);
+            let still = scheduling::own();
+            drop(another);
+            assert_eq!((quiet, scheduling::own()), (usual, usual));
+            assert_eq!(contended, still);
+            (contended, usual)
         });
-        let (contended, still, usual) = slices.join().expect("a thread");
-        assert_eq!(contended, still);
-        // Kernels before 6.12 tell 0, always.
-        assert!(contended < usual || usual == 0, "{contended} {usual}");
+        let (contended, usual) = thread.join().expect("a thread");
+        if scheduling::allows_first() {
+            assert_eq!(contended.0, libc::SCHED_RR);
+        } else {
+            // Kernels before 6.12 tell 0, always.
+            assert!(contended.1 < usual.1 || usual.1 == 0, "{contended:?} {usual:?}");
+        }
         let left = server().threads.len();
         assert_eq!(left, 0, "the thread has ended");
+    }
+
+    #[test]
+    fn who_computes_does_not_go_first_until_it_serves_again() {
+        let thread = std::thread::spawn(|| {
+            let _lasting = Lasting::begin();
+            let usual = scheduling::own();
+            serve_on_this_thread();
+            let serves = scheduling::own();
+            ServerTurns::of(None).compute_on_this_thread();
+            let computes = scheduling::own();
+            serve_on_this_thread();
+            assert_eq!((computes, scheduling::own()), (usual, serves));
+        });
+        thread.join().expect("a thread");
     }
 }

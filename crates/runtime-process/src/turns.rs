@@ -15,7 +15,7 @@ use rustix::process::Pid;
 
 use crate::cgroup::Cgroup;
 use crate::contention::{self, Lasting};
-use crate::sandbox::slice::{self, Slice};
+use crate::sandbox::scheduling::{self, Scheduling};
 
 /// How long a call keeps short slices.
 const SHORT_MAX: Duration = Duration::from_millis(5);
@@ -27,7 +27,7 @@ const QUICK_MAX: Duration = Duration::from_millis(15);
 pub(crate) struct Turns {
     /// Its first.
     thread: Option<Pid>,
-    now: Slice,
+    now: Scheduling,
     group: Option<Arc<Cgroup>>,
 }
 
@@ -36,7 +36,7 @@ impl Turns {
     pub(crate) fn of(process: Option<Pid>, group: Option<Arc<Cgroup>>) -> Self {
         Self {
             thread: process,
-            now: Slice::Usual,
+            now: Scheduling::Usual,
             group,
         }
     }
@@ -44,14 +44,14 @@ impl Turns {
     /// Waits for a call that the process works on.
     pub(crate) async fn during<T>(&mut self, call: impl Future<Output = T>) -> T {
         self.take(match contention::is_contended() {
-            true => Slice::Short,
-            false => Slice::Usual,
+            true => Scheduling::ShortSlice,
+            false => Scheduling::Usual,
         });
         let mut call = pin!(call);
         if let Some(result) = within(SHORT_MAX, call.as_mut()).await {
             return result;
         }
-        self.take(Slice::Usual);
+        self.take(Scheduling::Usual);
         if let Some(result) = within(QUICK_MAX, call.as_mut()).await {
             return result;
         }
@@ -60,14 +60,14 @@ impl Turns {
         call.await
     }
 
-    fn take(&mut self, slice: Slice) {
-        if self.thread.is_none() || self.now == slice {
+    fn take(&mut self, scheduling: Scheduling) {
+        if self.thread.is_none() || self.now == scheduling {
             return;
         }
-        self.now = slice;
-        if let Err(error) = slice::give(self.thread, slice) {
+        self.now = scheduling;
+        if let Err(error) = scheduling::give(self.thread, scheduling) {
             // It has ended, which its watch tells, or this host does not allow it.
-            tracing::debug!(%error, ?slice, "could not change a process's slice");
+            tracing::debug!(%error, ?scheduling, "could not change a process's scheduling");
             self.thread = None;
         }
     }
@@ -91,19 +91,19 @@ mod tests {
         let _another = Lasting::begin();
         let mut turns = Turns::of(Some(rustix::process::getpid()), None);
         turns.during(async {}).await;
-        assert_eq!(turns.now, Slice::Short);
+        assert_eq!(turns.now, Scheduling::ShortSlice);
         turns.during(tokio::time::sleep(2 * SHORT_MAX)).await;
-        assert_eq!(turns.now, Slice::Usual);
+        assert_eq!(turns.now, Scheduling::Usual);
         assert!(turns.thread.is_some(), "the kernel has refused");
         turns.during(async {}).await;
-        assert_eq!(turns.now, Slice::Short);
+        assert_eq!(turns.now, Scheduling::ShortSlice);
     }
 
     #[tokio::test]
     async fn where_no_call_lasts_slices_stay_as_they_are() {
         let mut turns = Turns::of(Some(rustix::process::getpid()), None);
         turns.during(async {}).await;
-        assert_eq!(turns.now, Slice::Usual);
+        assert_eq!(turns.now, Scheduling::Usual);
     }
 
     #[tokio::test]

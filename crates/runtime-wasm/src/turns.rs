@@ -94,7 +94,7 @@ impl Turns {
     /// One turn of the guest, up to where it is over or the guest waits.
     fn beside<F: Future>(&self, call: Pin<&mut F>, context: &mut Context<'_>) -> (Poll<F::Output>, bool) {
         let turn = || {
-            let _computes = Computes::begin(&*self.processors);
+            self.processors.compute_on_this_thread();
             turn(call, context)
         };
         match Handle::current().runtime_flavor() {
@@ -102,22 +102,6 @@ impl Turns {
             // There is no other thread to put in this one's place.
             _ => turn(),
         }
-    }
-}
-
-/// The thread computes for as long as this lives.
-struct Computes<'a>(&'a dyn Processors);
-
-impl<'a> Computes<'a> {
-    fn begin(processors: &'a dyn Processors) -> Self {
-        processors.compute_on_this_thread(true);
-        Self(processors)
-    }
-}
-
-impl Drop for Computes<'_> {
-    fn drop(&mut self) {
-        self.0.compute_on_this_thread(false);
     }
 }
 

@@ -2,18 +2,18 @@
 
 use std::fmt;
 
-/// The server's share of the processors. A function that runs within the server has that share too, so whoever runs it
-/// says when it computes.
+/// The server's turns on the processors. A function that runs within the server has them too, so whoever runs it says when
+/// it computes.
 pub trait Processors: fmt::Debug + Send + Sync {
-    /// A call lasts. Until the result is dropped the server has no more of the processors than all functions outside
-    /// of it have together.
+    /// A call lasts. Until the result is dropped who answers goes before who computes, and the server's group, where it
+    /// has one, has no more of the processors than all functions outside of it have together.
     fn begin_long_call(&self) -> Box<dyn Send + Sync>;
 
-    /// The calling thread answers for everybody, from its start to its end.
+    /// The calling thread answers for everybody, until it computes or ends.
     fn serve_on_this_thread(&self);
 
-    /// The calling thread computes for a function from here on, and takes turns as a function does; or serves again.
-    fn compute_on_this_thread(&self, computes: bool);
+    /// The calling thread computes for a function from here on, and takes turns as a function does.
+    fn compute_on_this_thread(&self);
 }
 
 /// Leaves everything as the kernel has it.
@@ -27,5 +27,5 @@ impl Processors for AllAlike {
 
     fn serve_on_this_thread(&self) {}
 
-    fn compute_on_this_thread(&self, _computes: bool) {}
+    fn compute_on_this_thread(&self) {}
 }

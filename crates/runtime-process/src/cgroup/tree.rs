@@ -7,6 +7,7 @@ use std::sync::Mutex;
 
 use super::lock;
 use crate::long_calls::LongCalls;
+use crate::sandbox::scheduling;
 
 /// What our groups are called, before the number of the server's process.
 const PREFIX: &str = "squall-";
@@ -30,7 +31,7 @@ pub(super) struct Tree {
     pub(super) version: Version,
     /// In which those of functions are.
     pub(super) parents: PathsOf,
-    /// Where the server itself is.
+    /// Where the server itself is, if not where it was.
     server: Option<ServerGroup>,
 }
 
@@ -78,13 +79,17 @@ impl Version {
 }
 
 impl Tree {
-    /// Finds where groups can be made, removes those of servers that have ended, and moves this one.
+    /// Finds where groups can be made, removes those of servers that have ended, and moves this one if it needs a share.
     pub(super) fn open() -> io::Result<Self> {
         let mounts = fs::read_to_string("/proc/self/mountinfo")?;
         let own = fs::read_to_string("/proc/self/cgroup")?;
         let (version, above) = find(&mounts, &own)?;
         above.iter().for_each(|folder| remove_those_of_the_dead(folder));
-        let server = ServerGroup::enter(version, &above)?;
+        let server = match version {
+            // In real time its threads go first without a share of their own, and a group is work at each wake of theirs.
+            Version::One if scheduling::allows_first() => None,
+            _ => Some(ServerGroup::enter(version, &above)?),
+        };
         let name = format!("{PREFIX}{}", std::process::id());
         let mut parents = Vec::new();
         for folder in above {
@@ -99,7 +104,7 @@ impl Tree {
         Ok(Self {
             version,
             parents,
-            server: Some(server),
+            server,
         })
     }
 

@@ -4,7 +4,7 @@
 //! Reading order: `spawn` (the server's side), `child` (the new process's side, up to its program),
 //! `mounts` (what a function sees), `enter` (how that comes to be) and `network` (a network of its own),
 //! `init/main.rs` (the first process, which ends what the program leaves behind), `seccomp` and `syscalls`.
-//! `slice` is for `turns` and `contention`.
+//! `scheduling` is for `turns` and `contention`.
 
 #![expect(
     unsafe_code,
@@ -16,8 +16,8 @@ mod enter;
 mod mounts;
 mod network;
 mod probe;
+pub(crate) mod scheduling;
 mod seccomp;
-pub(crate) mod slice;
 mod spawn;
 mod syscalls;
 
