@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use squall_runtime::{Fault, LogCapture, LogLine, Runtime};
+use squall_runtime::{Fault, LogCapture, LogLine, Runtime, runtime_of};
 use squall_types::{Revision, RevisionId, RuntimeName};
 use tokio::time::{Instant, timeout};
 
@@ -69,15 +69,8 @@ impl Inner {
         self.tasks.spawn_on(work, &self.handle);
     }
 
-    pub(crate) fn runtime_of(&self, name: &RuntimeName) -> Result<Arc<dyn Runtime>, String> {
-        let mut refusal = format!("no runtime is configured that runs `{name}`");
-        for runtime in &*self.runtimes {
-            match runtime.check(name) {
-                Ok(()) => return Ok(runtime.clone()),
-                Err(not_offered) => refusal = not_offered.to_string(),
-            }
-        }
-        Err(refusal)
+    pub(crate) fn runtime_of(&self, name: &RuntimeName) -> Result<&Arc<dyn Runtime>, String> {
+        runtime_of(&self.runtimes, name).map_err(|refusal| refusal.to_string())
     }
 }
 

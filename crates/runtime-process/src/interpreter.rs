@@ -1,13 +1,13 @@
 //! The interpreters of this host, found once and no sooner than somebody asks.
 //!
-//! `runtime` asks for `offered` and `check`. A candidate on `PATH` is run once, to see that it works
-//! and, for Python, which executable stands behind a version manager's shim.
+//! `runtime` asks what is there, and has all tried ahead of the first instance. A candidate on `PATH` is run once, to see
+//! that it works and, for Python, which executable stands behind a version manager's shim.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Arc, Once, OnceLock};
 
 use squall_types::RuntimeName;
 
@@ -18,6 +18,8 @@ pub(crate) struct Interpreters {
     python: BTreeMap<u32, Candidates>,
     node_candidates: Vec<PathBuf>,
     node: OnceLock<BTreeMap<u32, PathBuf>>,
+    /// A thread tries all that there is, or has.
+    ahead: Once,
 }
 
 #[derive(Debug, Default)]
@@ -48,7 +50,20 @@ impl Interpreters {
             python,
             node_candidates,
             node: OnceLock::new(),
+            ahead: Once::new(),
         }
+    }
+
+    /// Tries them all on a thread of its own, once, so that nobody who starts an instance waits for [`folders`](Self::folders):
+    /// a version manager's shims take a tenth of a second each.
+    pub(crate) fn try_ahead(self: &Arc<Self>) {
+        self.ahead.call_once(|| {
+            let all = Arc::clone(self);
+            let thread = std::thread::Builder::new().name("squall-find".to_owned());
+            if let Err(error) = thread.spawn(move || all.offered()) {
+                tracing::debug!(%error, "could not look for interpreters ahead of need");
+            }
+        });
     }
 
     /// The executable of Python 3.`minor`. Runs it the first time, so this may take a moment.

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use async_trait::async_trait;
 use squall_access::Issued;
 use squall_runtime::network::Network;
-use squall_runtime::{Instance, InstanceId, NotOffered, Processors, Runtime, StartError};
+use squall_runtime::{Instance, InstanceId, Processors, Runtime, StartError};
 use squall_types::{MIB, PrepareError, Revision, RevisionId, RuntimeName};
 
 use crate::config::{ProcessConfig, SetupError, WallsWanted};
@@ -35,7 +35,7 @@ use crate::{environment, network, python};
 #[derive(Debug)]
 pub struct ProcessRuntime {
     config: ProcessConfig,
-    interpreters: Interpreters,
+    interpreters: Arc<Interpreters>,
     starter: Arc<Starter>,
     walls: Arc<Walls>,
     python_dir: PathBuf,
@@ -95,7 +95,7 @@ impl ProcessRuntime {
         let walls = Arc::new(sandbox::build(config.walls, &stage)?);
         say(&walls, config.walls);
         Ok(Arc::new(Self {
-            interpreters: Interpreters::on(path),
+            interpreters: Arc::new(Interpreters::on(path)),
             python_dir: python::write_runtime(&config.dir)?,
             node_pool: Pool::new(&config.dir, Arc::clone(&starter), Arc::clone(&walls))?,
             starter,
@@ -341,24 +341,18 @@ impl Runtime for ProcessRuntime {
         offered
     }
 
-    fn check(&self, runtime: &RuntimeName) -> Result<(), NotOffered> {
-        let installed = match runtime {
+    fn offers(&self, runtime: &RuntimeName) -> bool {
+        match runtime {
             RuntimeName::Python { minor } => self.interpreters.python(*minor).is_some(),
             RuntimeName::Node { major } => self.interpreters.node(*major).is_some(),
             RuntimeName::Provided(_) => true,
             RuntimeName::Wasm | RuntimeName::Other(_) => false,
-        };
-        if installed {
-            return Ok(());
         }
-        let offered: Vec<String> = self.offered().iter().map(ToString::to_string).collect();
-        Err(NotOffered {
-            asked: runtime.clone(),
-            offered: offered.join(", "),
-        })
     }
 
     async fn prepare(&self, revision: &Arc<Revision>) -> Result<(), PrepareError> {
+        // What is deployed is called soon.
+        self.interpreters.try_ahead();
         let asked = Network::of(&revision.environment);
         asked.map(drop).map_err(PrepareError::Code)
     }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use squall_runtime::network::Network;
-use squall_runtime::{Instance, NotOffered, Processors, Runtime, StartError};
+use squall_runtime::{Instance, Processors, Runtime, StartError};
 use squall_types::{PrepareError, Revision, RevisionId, RuntimeName};
 use tokio::sync::{OnceCell, Semaphore};
 use wasmtime::Engine;
@@ -193,14 +193,8 @@ impl Runtime for WasmRuntime {
         vec![RuntimeName::Wasm]
     }
 
-    fn check(&self, runtime: &RuntimeName) -> Result<(), NotOffered> {
-        match runtime {
-            RuntimeName::Wasm => Ok(()),
-            other => Err(NotOffered {
-                asked: other.clone(),
-                offered: RuntimeName::Wasm.to_string(),
-            }),
-        }
+    fn offers(&self, runtime: &RuntimeName) -> bool {
+        *runtime == RuntimeName::Wasm
     }
 
     /// Compiles it, and sees that it can be linked. What is loaded for that is not kept: a revision may never be called.

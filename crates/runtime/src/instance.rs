@@ -17,11 +17,9 @@ pub trait Runtime: Send + Sync + 'static {
     /// The runtime names that this host can run now, for error messages and `squall ls`.
     fn offered(&self) -> Vec<RuntimeName>;
 
-    /// Whether functions of this runtime can run on this host. Called when a function is created or updated.
-    ///
-    /// # Errors
-    /// [`NotOffered`], which says what is offered.
-    fn check(&self, runtime: &RuntimeName) -> Result<(), NotOffered>;
+    /// Whether functions of this runtime can run on this host. Called when a function is created or updated, and on the
+    /// way of calls.
+    fn offers(&self, runtime: &RuntimeName) -> bool;
 
     /// Does once what must not be done on the way of a call: compiles the code, for one. Called beside the requests
     /// when code or configuration changes, before the revision is created; again after a restart that cut it short,
@@ -205,6 +203,25 @@ pub struct NotOffered {
     pub asked: RuntimeName,
     /// What is there, separated by commas.
     pub offered: String,
+}
+
+/// The first that offers it.
+///
+/// # Errors
+/// [`NotOffered`], which says what all of them offer.
+pub fn runtime_of<'a>(
+    runtimes: &'a [Arc<dyn Runtime>],
+    asked: &RuntimeName,
+) -> Result<&'a Arc<dyn Runtime>, NotOffered> {
+    let found = runtimes.iter().find(|runtime| runtime.offers(asked));
+    found.ok_or_else(|| {
+        let offered = runtimes.iter().flat_map(|runtime| runtime.offered());
+        let offered: Vec<String> = offered.map(|name| name.to_string()).collect();
+        NotOffered {
+            asked: asked.clone(),
+            offered: offered.join(", "),
+        }
+    })
 }
 
 /// Names an instance for as long as the installation lives.

@@ -20,6 +20,8 @@ pub use host::{
     End, EndError, Host, HostBody, HostError, HostReply, HostRequest, HostResult, Hosts, Operation, Sealed,
     VALUE_INLINE_BYTES_MAX,
 };
-pub use instance::{Exit, ExitWatch, Fault, Instance, InstanceId, NotOffered, Runtime, StartError};
+pub use instance::{
+    Exit, ExitWatch, Fault, Instance, InstanceId, NotOffered, Runtime, StartError, runtime_of,
+};
 pub use log::{LogCapture, LogLine};
 pub use processors::{AllAlike, Processors};

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use squall_registry::{Prepare, Registry, RuntimeCheck};
-use squall_runtime::{NotOffered, Runtime};
+use squall_runtime::{Runtime, runtime_of};
 use squall_types::{PrepareError, RuntimeName};
 
 /// All runtimes of this server.
@@ -82,17 +82,8 @@ impl Runtimes {
     }
 
     fn of(&self, name: &RuntimeName) -> Result<Arc<dyn Runtime>, String> {
-        let found = self.0.iter().find(|runtime| runtime.check(name).is_ok());
-        found.cloned().ok_or_else(|| self.refusal(name))
-    }
-
-    fn refusal(&self, name: &RuntimeName) -> String {
-        let offered = self.0.iter().flat_map(|runtime| runtime.offered());
-        let offered: Vec<String> = offered.map(|name| name.to_string()).collect();
-        let refusal = NotOffered {
-            asked: name.clone(),
-            offered: offered.join(", "),
-        };
-        refusal.to_string()
+        runtime_of(&self.0, name)
+            .cloned()
+            .map_err(|refusal| refusal.to_string())
     }
 }

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use squall_registry::{Change, EventPolicy, Resolved};
 use squall_runtime::{
-    Event, Exit, ExitWatch, Fault, Instance, InstanceId, LogCapture, NotOffered, Reply, Runtime, StartError,
+    Event, Exit, ExitWatch, Fault, Instance, InstanceId, LogCapture, Reply, Runtime, StartError,
 };
 use squall_store::logs::{LogConfig, LogQuery, LogStore};
 use squall_store::{Batch, Committed, Entry, Memory, Scan, Space, Store, StoreError};
@@ -159,14 +159,8 @@ impl Runtime for FakeRuntime {
         vec![RuntimeName::from("python3.11".to_owned())]
     }
 
-    fn check(&self, runtime: &RuntimeName) -> Result<(), NotOffered> {
-        if self.offered().contains(runtime) {
-            return Ok(());
-        }
-        Err(NotOffered {
-            asked: runtime.clone(),
-            offered: "python3.11".to_owned(),
-        })
+    fn offers(&self, runtime: &RuntimeName) -> bool {
+        self.offered().contains(runtime)
     }
 
     async fn create(&self, revision: &Arc<Revision>) -> Result<Box<dyn Instance>, StartError> {
