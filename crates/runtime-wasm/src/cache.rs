@@ -226,7 +226,7 @@ impl Workshop {
             return Ok(());
         }
         let fresh = Fresh(self.dir.join(format!("{}.new", uuid::Uuid::new_v4().simple())));
-        // Its process has the server's share of the processors.
+        // Its process is one of the server's: where the server has a group, it is in it.
         let long = self.processors.begin_long_call();
         self.compiler.compile(wasm, &fresh.0).await?;
         drop(long);

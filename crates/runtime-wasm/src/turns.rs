@@ -10,7 +10,7 @@ use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use squall_runtime::Processors;
 use tokio::runtime::{Handle, RuntimeFlavor};
@@ -19,7 +19,8 @@ use tokio::sync::Semaphore;
 use crate::engine::TICK;
 
 thread_local! {
-    /// When this thread went to run a guest, and whether that has met the end of its turn.
+    /// When this thread went to run a guest, as if it had computed without a pause, and whether that has met the end of
+    /// its turn.
     static TURN: Cell<(Option<Instant>, bool)> = const { Cell::new((None, false)) };
 }
 
@@ -42,11 +43,26 @@ pub(crate) fn tick() -> Tick {
     Tick::Over
 }
 
-/// Lets a guest run on this thread; with what comes of it, whether its turn is over.
-fn turn<F: Future>(call: Pin<&mut F>, context: &mut Context<'_>) -> (Poll<F::Output>, bool) {
-    TURN.set((Some(Instant::now()), false));
+/// What came of letting a guest run.
+struct Turn<T> {
+    polled: Poll<T>,
+    /// It has met the end of its turn.
+    is_over: bool,
+    /// What it has had of this turn.
+    computed: Duration,
+}
+
+/// Lets a guest run on this thread, which has `computed` so much of this turn before.
+fn turn<F: Future>(call: Pin<&mut F>, context: &mut Context<'_>, computed: Duration) -> Turn<F::Output> {
+    let now = Instant::now();
+    let began = now.checked_sub(computed).unwrap_or(now);
+    TURN.set((Some(began), false));
     let polled = call.poll(context);
-    (polled, TURN.get().1)
+    Turn {
+        polled,
+        is_over: TURN.get().1,
+        computed: began.elapsed(),
+    }
 }
 
 /// The places for guests that compute, of all functions.
@@ -67,6 +83,7 @@ impl Turns {
 
     /// Waits for a call of a guest.
     pub(crate) async fn during<T>(&self, call: impl Future<Output = T>) -> T {
+        self.processors.serve_on_this_thread();
         let mut call = pin!(call);
         loop {
             if let Some(result) = until_over(call.as_mut()).await {
@@ -75,13 +92,12 @@ impl Turns {
             let _long = self.processors.begin_long_call();
             loop {
                 let place = self.places.acquire().await;
-                let (polled, is_over) =
-                    poll_fn(|context| Poll::Ready(self.beside(call.as_mut(), context))).await;
-                if let Poll::Ready(result) = polled {
+                let turn = poll_fn(|context| Poll::Ready(self.beside(call.as_mut(), context))).await;
+                if let Poll::Ready(result) = turn.polled {
                     return result;
                 }
                 drop(place);
-                if !is_over {
+                if !turn.is_over {
                     // It waits, and may answer soon after that.
                     break;
                 }
@@ -92,10 +108,10 @@ impl Turns {
     }
 
     /// One turn of the guest, up to where it is over or the guest waits.
-    fn beside<F: Future>(&self, call: Pin<&mut F>, context: &mut Context<'_>) -> (Poll<F::Output>, bool) {
+    fn beside<F: Future>(&self, call: Pin<&mut F>, context: &mut Context<'_>) -> Turn<F::Output> {
         let turn = || {
             self.processors.compute_on_this_thread();
-            turn(call, context)
+            turn(call, context, Duration::ZERO)
         };
         match Handle::current().runtime_flavor() {
             RuntimeFlavor::MultiThread => tokio::task::block_in_place(turn),
@@ -105,12 +121,17 @@ impl Turns {
     }
 }
 
-/// The call's result, or `None` when a turn of it is over.
+/// The call's result, or `None` when a turn of it is over: what it computes between waits adds up.
 async fn until_over<F: Future>(mut call: Pin<&mut F>) -> Option<F::Output> {
-    poll_fn(|context| match turn(call.as_mut(), context) {
-        (Poll::Ready(result), _) => Poll::Ready(Some(result)),
-        (Poll::Pending, true) => Poll::Ready(None),
-        (Poll::Pending, false) => Poll::Pending,
+    let mut computed = Duration::ZERO;
+    poll_fn(|context| {
+        let turn = turn(call.as_mut(), context, computed);
+        computed = turn.computed;
+        match turn.polled {
+            Poll::Ready(result) => Poll::Ready(Some(result)),
+            Poll::Pending if turn.is_over => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        }
     })
     .await
 }
@@ -178,6 +199,25 @@ mod tests {
         let endless = turns.during(guest(usize::MAX));
         let ended = tokio::time::timeout(std::time::Duration::from_millis(1), endless).await;
         assert!(ended.is_err());
+    }
+
+    #[tokio::test]
+    async fn what_a_guest_computes_between_waits_adds_up() {
+        let pieces = async {
+            for pieces in 1..100 {
+                let began = Instant::now();
+                while began.elapsed() < TICK / 8 {
+                    std::hint::spin_loop();
+                }
+                if tick() == Tick::Over {
+                    return Some(pieces);
+                }
+                tokio::task::yield_now().await;
+            }
+            None
+        };
+        let pieces = until_over(pin!(pieces)).await.flatten();
+        assert!(pieces.is_some_and(|pieces| pieces <= 4), "{pieces:?}");
     }
 
     #[tokio::test]
