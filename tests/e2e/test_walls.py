@@ -3,6 +3,7 @@
 One function runs what an event holds, so every hostile act is a few lines of Python beside its test.
 """
 
+import concurrent.futures
 import json
 import os
 import pathlib
@@ -395,3 +396,38 @@ while True:
     reply = client.invoke(FunctionName=name, Payload=json.dumps({"code": code, "names": {"mark": mark}}))
     assert b"timed out" in reply["Payload"].read()
     wait_until("its children are gone", lambda: not children_named(server, mark), 60)
+
+
+def policies(server):
+    """How the server's workers are scheduled, as far as they still run."""
+    found = set()
+    for task in pathlib.Path(f"/proc/{server.process.pid}/task").iterdir():
+        try:
+            if (task / "comm").read_text().startswith("tokio-rt-worker"):
+                found.add(os.sched_getscheduler(int(task.name)) & ~os.SCHED_RESET_ON_FORK)
+        except (FileNotFoundError, ProcessLookupError):
+            pass
+    return found
+
+
+def may_have_real_time(server):
+    """Whether the server has the capability, and this host real time for a process where the tester is."""
+    status = pathlib.Path(f"/proc/{server.process.pid}/status").read_text()
+    capabilities = int(status.split("CapEff:")[1].split()[0], 16)
+    cap_sys_nice = 23
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        attempt = pool.submit(os.sched_setscheduler, 0, os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(1))
+        return bool(capabilities >> cap_sys_nice & 1) and attempt.exception() is None
+
+
+def test_who_answers_goes_first_while_a_call_lasts_and_no_longer(client, server):
+    if not may_have_real_time(server):
+        assert os.SCHED_RR not in policies(server)
+        return
+    wait_until("nobody computes", lambda: policies(server) == {os.SCHED_OTHER}, 60)
+    name = create(client, RUNNER, Timeout=5)
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        lasts = pool.submit(client.invoke, FunctionName=name, Payload=json.dumps({"code": "time.sleep(60)"}))
+        wait_until("a worker goes first", lambda: os.SCHED_RR in policies(server), 60)
+        assert b"timed out" in lasts.result()["Payload"].read()
+    wait_until("nobody goes first", lambda: policies(server) == {os.SCHED_OTHER}, 60)

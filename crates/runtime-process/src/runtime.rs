@@ -105,7 +105,7 @@ impl ProcessRuntime {
         }))
     }
 
-    /// The server's share of the processors beside what its functions have, for functions that it runs itself.
+    /// The server's turns on the processors beside those of its functions, for functions that it runs itself.
     pub fn processors(&self) -> Arc<dyn Processors> {
         Arc::new(ServerTurns::of(self.walls.cgroups.clone()))
     }
@@ -355,6 +355,14 @@ impl Runtime for ProcessRuntime {
         self.interpreters.try_ahead();
         let asked = Network::of(&revision.environment);
         asked.map(drop).map_err(PrepareError::Code)
+    }
+
+    async fn is_prepared(&self, revision: &Arc<Revision>) -> bool {
+        // What is asked of when the server starts is called soon, and nothing else is prepared.
+        if !matches!(revision.runtime, RuntimeName::Wasm | RuntimeName::Other(_)) {
+            self.interpreters.try_ahead();
+        }
+        true
     }
 
     async fn create(&self, revision: &Arc<Revision>) -> Result<Box<dyn Instance>, StartError> {

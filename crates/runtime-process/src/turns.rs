@@ -43,6 +43,7 @@ impl Turns {
 
     /// Waits for a call that the process works on.
     pub(crate) async fn during<T>(&mut self, call: impl Future<Output = T>) -> T {
+        contention::serve_on_this_thread();
         self.take(match contention::is_contended() {
             true => Scheduling::ShortSlice,
             false => Scheduling::Usual,

@@ -19,7 +19,7 @@ use squall_runtime_process::{Doors, ProcessConfig, ProcessRuntime};
 use squall_runtime_wasm::{Compiler, WasmConfig, WasmRuntime};
 use squall_state::State;
 use squall_store::logs::{LogConfig, LogStore};
-use squall_store::{Embedded, EmbeddedConfig, Seal, Store};
+use squall_store::{Embedded, EmbeddedConfig, Seal, Store, StoreError};
 use squall_types::{DeliverByService, Home, MIB};
 use squall_workflow::dag::{self, Dags};
 use tokio::sync::mpsc;
@@ -56,7 +56,7 @@ pub(crate) async fn run(args: UpArgs) -> anyhow::Result<()> {
     };
     let data_dir = make_data_dir(&args.data_dir)?;
     // The store's lock comes before anything else that writes: it keeps a second server out.
-    let embedded = Arc::new(Embedded::open(data_dir.join("store"), EmbeddedConfig::default())?);
+    let embedded = Arc::new(open_store(&data_dir)?);
     let store: Arc<dyn Store> = embedded.clone();
     let (access, credentials) = open_access(&data_dir, &home, store.clone()).await?;
     let logs = LogStore::open(store.clone(), log_config(&args)).await?;
@@ -161,6 +161,14 @@ async fn drain<T>(args: &UpArgs, dispatcher: &Dispatcher, dags: &Dags, serving: 
     if tokio::time::timeout(timeout, serving).await.is_err() {
         tracing::info!("some clients did not take their answers in time");
     }
+}
+
+fn open_store(data_dir: &Path) -> Result<Embedded, StoreError> {
+    let config = EmbeddedConfig {
+        on_writer_start: squall_runtime_process::serve_on_this_thread,
+        ..EmbeddedConfig::default()
+    };
+    Embedded::open(data_dir.join("store"), config)
 }
 
 /// Makes the folder where it is not there, readable by its owner only: it holds keys and code.

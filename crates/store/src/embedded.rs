@@ -46,6 +46,8 @@ pub struct EmbeddedConfig {
     pub queue_batches_max: usize,
     /// The most bytes that wait to be committed.
     pub queue_bytes_max: usize,
+    /// Called first of all on the thread that commits, which everybody who writes waits for.
+    pub on_writer_start: fn(),
 }
 
 impl Default for EmbeddedConfig {
@@ -55,6 +57,7 @@ impl Default for EmbeddedConfig {
             memtable_bytes: 2 * 1024 * 1024,
             queue_batches_max: 1024,
             queue_bytes_max: 16 * 1024 * 1024,
+            on_writer_start: || {},
         }
     }
 }
@@ -109,7 +112,10 @@ impl Embedded {
         let writer = Writer::new(shared.clone(), mark, last);
         let thread = std::thread::Builder::new().name("store-writer".to_owned());
         let writer = thread
-            .spawn(move || writer.run(queue))
+            .spawn(move || {
+                (config.on_writer_start)();
+                writer.run(queue);
+            })
             .map_err(io("start the writer"))?;
         Ok(Self {
             commands: Some(commands),

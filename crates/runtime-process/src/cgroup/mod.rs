@@ -1,8 +1,9 @@
 //! Control groups: how much memory, how many processes and which share of the processors a function may have.
 //!
 //! `runtime` makes one [`Cgroups`] when the server starts, below the group that the server itself is in, and a [`Cgroup`]
-//! for every process that it starts. Where the server cannot go first (`contention`), it has a share of the processors in
-//! a group beside theirs, so that what functions do does not keep it from answering. The forks of a zygote stay in its group, whose limits grow with their number.
+//! for every process that it starts. Where the server cannot go first (`contention`), and in version 2, it has a share of
+//! the processors in a group beside theirs, so that what functions do does not keep it from answering. The forks of a
+//! zygote stay in its group, whose limits grow with their number.
 //! Version 2 is one tree of folders; in version 1 every controller has a tree of its own. Empty groups are made ahead of
 //! need, and what is left of ended ones is removed when others are made. `tree` has the folders.
 

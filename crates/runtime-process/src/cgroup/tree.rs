@@ -79,7 +79,7 @@ impl Version {
 }
 
 impl Tree {
-    /// Finds where groups can be made, removes those of servers that have ended, and moves this one if it needs a share.
+    /// Finds where groups can be made, removes those of servers that have ended, and moves this one where it is to have a group.
     pub(super) fn open() -> io::Result<Self> {
         let mounts = fs::read_to_string("/proc/self/mountinfo")?;
         let own = fs::read_to_string("/proc/self/cgroup")?;

@@ -4,7 +4,7 @@
 //! Reading order: `spawn` (the server's side), `child` (the new process's side, up to its program),
 //! `mounts` (what a function sees), `enter` (how that comes to be) and `network` (a network of its own),
 //! `init/main.rs` (the first process, which ends what the program leaves behind), `seccomp` and `syscalls`.
-//! `scheduling` is for `turns` and `contention`.
+//! `scheduling` is for `turns`, `contention` and `cgroup`.
 
 #![expect(
     unsafe_code,

@@ -1,6 +1,6 @@
 //! How the kernel schedules a thread: before which others it runs, and for how long until it looks again.
 //!
-//! `turns` calls this for functions, `contention` for the server's threads. Linux has slices of a thread's own since 6.12;
+//! `turns` calls this for functions, `contention` for the server's threads, and `cgroup` asks what is allowed. Linux has slices of a thread's own since 6.12;
 //! before, a shorter one changes nothing.
 
 use std::io;
@@ -30,8 +30,9 @@ pub(crate) enum Scheduling {
     Usual,
 }
 
-/// Schedules a thread in a new way; `None` is the calling one. What it starts is scheduled as usual. A thread that
-/// somebody else has put in real time, or behind all others, is left alone.
+/// Schedules a thread in a new way; `None` is the calling one. What it starts is scheduled as usual, and where it is in
+/// real time then, with a nice value of 0. A thread that somebody else has put in real time, or behind all others, is
+/// left alone.
 ///
 /// # Errors
 /// The thread has ended or is another user's, or this host has no real time for this process.
@@ -52,8 +53,8 @@ pub(crate) fn give(thread: Option<Pid>, scheduling: Scheduling) -> io::Result<()
     } else if is_first(&attr) {
         attr.sched_policy = libc::SCHED_OTHER.cast_unsigned();
         attr.sched_priority = 0;
-        // In real time the kernel does not tell how nice a thread was. Nothing changes that of a process's first.
-        attr.sched_nice = attributes(std::process::id().cast_signed())?.sched_nice;
+        // In real time it keeps its nice value, which these attributes do not tell then.
+        attr.sched_nice = rustix::process::getpriority_process(thread)?;
     }
     attr.sched_runtime = match scheduling {
         Scheduling::ShortestSlice => SHORTEST_NS,
@@ -68,11 +69,11 @@ pub(crate) fn give(thread: Option<Pid>, scheduling: Scheduling) -> io::Result<()
     Ok(())
 }
 
-/// Whether this process may have threads that are [`Scheduling::First`]. Tries it with the calling one, which is
-/// scheduled as usual afterwards.
+/// Whether this process may have threads that are [`Scheduling::First`]. Tries it with one of its own.
 pub(crate) fn allows_first() -> bool {
-    let allowed = give(None, Scheduling::First).is_ok();
-    allowed && give(None, Scheduling::Usual).is_ok()
+    let tries = || give(None, Scheduling::First).and_then(|()| give(None, Scheduling::Usual));
+    let trial = std::thread::Builder::new().spawn(tries);
+    trial.is_ok_and(|trial| matches!(trial.join(), Ok(Ok(()))))
 }
 
 /// Whether it is scheduled as [`Scheduling::First`]: an operator's real time is mostly handed down to what a thread starts.
@@ -161,6 +162,22 @@ mod tests {
             let inherited = std::thread::spawn(own).join().expect("a thread");
             give(None, Scheduling::Usual).expect("as usual");
             assert_eq!((first, inherited, own()), (libc::SCHED_RR, usual, usual));
+        })
+        .join()
+        .expect("a thread");
+    }
+
+    #[test]
+    fn a_nice_value_outlasts_real_time() {
+        if !allows_first() {
+            return;
+        }
+        std::thread::spawn(|| {
+            let this = Some(this_thread());
+            rustix::process::setpriority_process(this, 5).expect("nicer");
+            give(None, Scheduling::First).expect("real time");
+            give(None, Scheduling::Usual).expect("as usual");
+            assert_eq!(rustix::process::getpriority_process(this), Ok(5));
         })
         .join()
         .expect("a thread");
