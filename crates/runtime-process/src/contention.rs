@@ -51,6 +51,16 @@ enum Role {
     Answers,
     /// It may have more to do, such as hashing and unpacking.
     Helps,
+    /// It has run a function, so that another has taken its place among those that answer: it helps, until it parks.
+    Lent,
+    /// It runs a function.
+    Computes,
+}
+
+impl Role {
+    fn helps(self) -> bool {
+        matches!(self, Self::Helps | Self::Lent)
+    }
 }
 
 /// Whether a call lasts now.
@@ -59,28 +69,47 @@ pub(crate) fn is_contended() -> bool {
 }
 
 /// Says of the calling thread that it answers for everybody: it goes first while some call lasts. It may be said again
-/// and again, which is cheap, and is forgotten when the thread computes or ends.
+/// and again, which is cheap. Of one that has run a function it is not believed: see [`worker_parks`].
 ///
 /// Best effort: where the kernel allows no change, nothing changes.
 pub fn serve_on_this_thread() {
-    register(Role::Answers);
+    take_role(|now| match now {
+        None | Some(Role::Helps) => Role::Answers,
+        Some(role) => role,
+    });
 }
 
-/// Says of the calling thread that it helps those that answer, with what takes longer: it has a larger share while some
-/// call lasts. Said of one that answers, it changes nothing.
-///
-/// Best effort, too.
+/// Says of the calling thread that it is one of the async runtime's workers, and has nothing to do: what comes to it
+/// next is answering. Threads that have no place among the workers do not park.
+pub fn worker_parks() {
+    take_role(|_| Role::Answers);
+}
+
+/// Says of the calling thread, when it starts, that it helps those that answer with what takes longer: it has a larger
+/// share while some call lasts.
 pub fn help_on_this_thread() {
-    register(Role::Helps);
+    take_role(|now| now.unwrap_or(Role::Helps));
 }
 
-fn register(role: Role) {
-    SERVES.with_borrow_mut(|serves| match serves {
-        Some(known) if known.0.role == role || role == Role::Helps => {}
-        _ => {
-            // It is another from here on, and not two.
-            drop(serves.take());
-            *serves = Some(Registered::new(role));
+/// Gives the calling thread the role that follows from the one that it has.
+fn take_role(next: impl FnOnce(Option<Role>) -> Role) {
+    SERVES.with_borrow_mut(|serves| {
+        let now = serves.as_ref().map(|registered| registered.0.role);
+        let role = next(now);
+        if now == Some(role) {
+            return;
+        }
+        let thread = ServerThread {
+            number: scheduling::this_thread(),
+            role,
+        };
+        match serves {
+            Some(registered) => registered.0 = thread,
+            None => *serves = Some(Registered(thread)),
+        }
+        thread.settle();
+        if now.is_some_and(Role::helps) && !role.helps() {
+            be_nice(thread.number, 0);
         }
     });
 }
@@ -107,8 +136,9 @@ impl Processors for ServerTurns {
         serve_on_this_thread();
     }
 
-    fn compute_on_this_thread(&self) {
-        drop(SERVES.take());
+    fn compute_on_this_thread(&self, computes: bool) {
+        let role = if computes { Role::Computes } else { Role::Lent };
+        take_role(|_| role);
     }
 }
 
@@ -120,7 +150,8 @@ impl Lasting {
     pub(crate) fn begin() -> Self {
         let mut server = server();
         if server.long_calls.begin() {
-            server.contend(true);
+            IS_CONTENDED.store(true, Ordering::Relaxed);
+            server.threads.iter().for_each(|thread| thread.schedule(true));
         }
         Self(())
     }
@@ -128,65 +159,78 @@ impl Lasting {
 
 impl Drop for Lasting {
     fn drop(&mut self) {
-        let mut server = server();
-        if server.long_calls.end() {
-            server.contend(false);
+        let this = SERVES.with_borrow(|serves| serves.as_ref().map(|registered| registered.0));
+        {
+            let mut server = server();
+            if !server.long_calls.end() {
+                return;
+            }
+            IS_CONTENDED.store(false, Ordering::Relaxed);
+            let others = server.threads.iter().filter(|thread| Some(**thread) != this);
+            others.for_each(|thread| thread.schedule(false));
+        }
+        if let Some(this) = this {
+            // It may lose the processor with this, which is not to happen under the lock.
+            this.schedule(false);
+            this.settle();
         }
     }
 }
 
 impl Server {
-    fn contend(&self, is_contended: bool) {
-        IS_CONTENDED.store(is_contended, Ordering::Relaxed);
-        for thread in &self.threads {
-            thread.schedule(is_contended);
+    /// Keeps what a thread does, and says whether a call lasts.
+    fn note(&mut self, thread: ServerThread) -> bool {
+        match self
+            .threads
+            .iter_mut()
+            .find(|known| known.number == thread.number)
+        {
+            Some(known) => *known = thread,
+            None => self.threads.push(thread),
         }
+        self.long_calls.are_any()
     }
 }
 
 impl ServerThread {
+    /// Schedules the calling thread as it is to be now, where it was scheduled as usual or in another role before. Holds
+    /// no lock meanwhile, since it may lose the processor: others wait for the lock in real time.
+    fn settle(self) {
+        let mut was_contended = false;
+        loop {
+            let is_contended = server().note(self);
+            if is_contended == was_contended {
+                return;
+            }
+            self.schedule(is_contended);
+            was_contended = is_contended;
+        }
+    }
+
     fn schedule(self, is_contended: bool) {
         match (self.role, is_contended) {
             (Role::Answers, true) => give_first(self.number),
-            (Role::Answers, false) => give(self.number, Scheduling::Usual),
-            (Role::Helps, true) => {
-                be_nice(self.number, HELPS_LESS_NICE);
+            (Role::Helps | Role::Lent, true) => {
+                // In this order: what it starts from here on is as nice as usual.
                 give(self.number, Scheduling::ShortestSlice);
+                be_nice(self.number, HELPS_LESS_NICE);
             }
-            (Role::Helps, false) => {
+            (Role::Helps | Role::Lent, false) => {
                 give(self.number, Scheduling::Usual);
                 be_nice(self.number, 0);
             }
+            (Role::Answers, false) | (Role::Computes, _) => give(self.number, Scheduling::Usual),
         }
     }
 }
 
-/// The calling thread among the server's, until it is dropped.
+/// The calling thread among the server's, until it ends. Nothing is logged then: what that needs may be gone.
 #[derive(Debug)]
 struct Registered(ServerThread);
 
-impl Registered {
-    fn new(role: Role) -> Self {
-        let thread = ServerThread {
-            number: scheduling::this_thread(),
-            role,
-        };
-        let mut server = server();
-        server.threads.push(thread);
-        if server.long_calls.are_any() {
-            thread.schedule(true);
-        }
-        Self(thread)
-    }
-}
-
 impl Drop for Registered {
     fn drop(&mut self) {
-        let mut server = server();
-        server.threads.retain(|thread| thread.number != self.0.number);
-        if server.long_calls.are_any() {
-            self.0.schedule(false);
-        }
+        server().threads.retain(|thread| thread.number != self.0.number);
     }
 }
 
@@ -211,7 +255,7 @@ fn be_nice(thread: Pid, less: i32) {
     let changed = getpriority_process(Some(getpid()))
         .and_then(|nice| setpriority_process(Some(thread), (nice - less).max(NICE_MIN)));
     if let Err(error) = changed {
-        // The same; the server has a group with a larger share then.
+        // The same; the server's group, if it has one, has a larger share.
         tracing::debug!(%error, less, "could not change how nice a thread is");
     }
 }
@@ -221,100 +265,106 @@ fn server() -> MutexGuard<'static, Server> {
     SERVER.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Held by tests in which calls last or are not to: their process has one server.
+#[cfg(test)]
+pub(crate) static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn who_serves_goes_first_while_a_call_lasts() {
-        let thread = std::thread::spawn(|| {
-            let usual = scheduling::own();
-            serve_on_this_thread();
-            let quiet = scheduling::own();
-            let (one, another) = (Lasting::begin(), Lasting::begin());
-            let contended = scheduling::own();
-            drop(one);
-            let still = scheduling::own();
-            drop(another);
-            assert_eq!((quiet, scheduling::own()), (usual, usual));
-            assert_eq!(contended, still);
-            (contended, usual, scheduling::this_thread())
-        });
-        let (contended, usual, number) = thread.join().expect("a thread");
-        if scheduling::allows_first() {
-            assert_eq!(contended.0, libc::SCHED_RR);
-        } else {
-            // Kernels before 6.12 tell 0, always.
-            assert!(contended.1 < usual.1 || usual.1 == 0, "{contended:?} {usual:?}");
-        }
+    /// On a thread of its own, which is gone from the server's when this returns.
+    fn alone<T: Send + 'static>(test: impl FnOnce() -> T + Send + 'static) -> T {
+        let _alone = ALONE.blocking_lock();
+        let test = move || (scheduling::this_thread(), test());
+        let (number, result) = std::thread::spawn(test).join().expect("a thread");
         let is_left = server().threads.iter().any(|thread| thread.number == number);
         assert!(!is_left, "the thread has ended");
+        result
+    }
+
+    fn own_nice() -> i32 {
+        getpriority_process(Some(scheduling::this_thread())).expect("its nice value")
+    }
+
+    #[track_caller]
+    fn assert_shorter((_, short): (i32, u64), (_, usual): (i32, u64)) {
+        // Kernels before 6.12 tell 0, always.
+        assert!(short < usual || usual == 0, "{short} {usual}");
+    }
+
+    #[test]
+    fn who_serves_goes_first_while_a_call_lasts() {
+        alone(|| {
+            let usual = scheduling::own();
+            serve_on_this_thread();
+            assert_eq!(scheduling::own(), usual);
+            let (one, another) = (Lasting::begin(), Lasting::begin());
+            let contended = scheduling::own();
+            if scheduling::allows_first() {
+                assert_eq!(contended.0, libc::SCHED_RR);
+            } else {
+                assert_shorter(contended, usual);
+            }
+            drop(one);
+            assert_eq!(scheduling::own(), contended);
+            drop(another);
+            assert_eq!(scheduling::own(), usual);
+        });
     }
 
     #[test]
     fn who_helps_is_less_nice_while_a_call_lasts() {
-        let thread = std::thread::spawn(|| {
-            let this = Some(scheduling::this_thread());
-            let nice = || getpriority_process(this).expect("its nice value");
+        alone(|| {
+            let (usual, nice) = (scheduling::own(), own_nice());
             help_on_this_thread();
-            let quiet = nice();
             let lasting = Lasting::begin();
-            let (contended, contended_slice) = (nice(), scheduling::own().1);
+            assert_shorter(scheduling::own(), usual);
+            if scheduling::allows_first() {
+                assert_eq!(own_nice(), (nice - HELPS_LESS_NICE).max(NICE_MIN));
+            }
             serve_on_this_thread();
-            let answers = nice();
+            assert_eq!(own_nice(), nice);
             drop(lasting);
-            assert_eq!((answers, nice()), (quiet, quiet));
-            (quiet, contended, contended_slice, scheduling::own().1)
+            assert_eq!((scheduling::own(), own_nice()), (usual, nice));
         });
-        let (quiet, contended, short, usual) = thread.join().expect("a thread");
-        // Without privileges it stays as nice as it was.
-        assert!(
-            [quiet, (quiet - HELPS_LESS_NICE).max(NICE_MIN)].contains(&contended),
-            "{contended}"
-        );
-        assert!(
-            !scheduling::allows_first() || contended < quiet,
-            "{contended} {quiet}"
-        );
-        assert!(short < usual || usual == 0, "{short} {usual}");
     }
 
     #[test]
     fn where_real_time_is_refused_slices_are_short() {
-        let thread = std::thread::spawn(|| {
-            let none = rustix::process::Rlimit {
-                current: Some(0),
-                maximum: Some(0),
-            };
-            rustix::process::setrlimit(rustix::process::Resource::Rtprio, none).expect("a limit");
+        alone(|| {
             let mut capabilities = rustix::thread::capabilities(None).expect("capabilities");
             capabilities.effective &= !rustix::thread::CapabilitySet::SYS_NICE;
             rustix::thread::set_capabilities(None, capabilities).expect("fewer");
             let usual = scheduling::own();
+            if scheduling::give(None, Scheduling::First).is_ok() {
+                // This user has real time by a limit, too.
+                return;
+            }
             serve_on_this_thread();
             let lasting = Lasting::begin();
-            let contended = scheduling::own();
+            assert_eq!(scheduling::own().0, usual.0);
+            assert_shorter(scheduling::own(), usual);
             drop(lasting);
             assert_eq!(scheduling::own(), usual);
-            (contended, usual)
         });
-        let ((policy, short), (usual_policy, usual)) = thread.join().expect("a thread");
-        assert_eq!(policy, usual_policy);
-        assert!(short < usual || usual == 0, "{short} {usual}");
     }
 
     #[test]
-    fn who_computes_does_not_go_first_until_it_serves_again() {
-        let thread = std::thread::spawn(|| {
+    fn who_has_computed_goes_first_again_when_it_parks() {
+        alone(|| {
             let _lasting = Lasting::begin();
             let usual = scheduling::own();
             serve_on_this_thread();
             let serves = scheduling::own();
-            ServerTurns::of(None).compute_on_this_thread();
-            let computes = scheduling::own();
+            let turns = ServerTurns::of(None);
+            turns.compute_on_this_thread(true);
+            assert_eq!(scheduling::own(), usual);
+            turns.compute_on_this_thread(false);
             serve_on_this_thread();
-            assert_eq!((computes, scheduling::own()), (usual, serves));
+            assert_eq!(scheduling::own().0, usual.0);
+            worker_parks();
+            assert_eq!(scheduling::own(), serves);
         });
-        thread.join().expect("a thread");
     }
 }

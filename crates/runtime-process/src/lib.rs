@@ -32,6 +32,6 @@ mod working_copy;
 mod zygote;
 
 pub use config::{ProcessConfig, RESPONSE_BYTES_MAX, SetupError, WallsWanted};
-pub use contention::{help_on_this_thread, serve_on_this_thread};
+pub use contention::{help_on_this_thread, serve_on_this_thread, worker_parks};
 pub use network::Doors;
 pub use runtime::ProcessRuntime;

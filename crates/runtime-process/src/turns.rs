@@ -85,9 +85,11 @@ async fn within<T>(most: Duration, call: impl Future<Output = T>) -> Option<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::contention::ALONE;
 
     #[tokio::test(start_paused = true)]
     async fn a_call_has_short_slices_until_it_lasts() {
+        let _alone = ALONE.lock().await;
         // This process stands for an instance's.
         let _another = Lasting::begin();
         let mut turns = Turns::of(Some(rustix::process::getpid()), None);
@@ -102,6 +104,7 @@ mod tests {
 
     #[tokio::test]
     async fn where_no_call_lasts_slices_stay_as_they_are() {
+        let _alone = ALONE.lock().await;
         let mut turns = Turns::of(Some(rustix::process::getpid()), None);
         turns.during(async {}).await;
         assert_eq!(turns.now, Scheduling::Usual);
@@ -109,6 +112,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_process_that_has_ended_is_asked_once() {
+        let _alone = ALONE.lock().await;
         let _another = Lasting::begin();
         let mut turns = Turns::of(Pid::from_raw(i32::MAX), None);
         turns.during(async {}).await;

@@ -110,7 +110,7 @@ impl Turns {
     /// One turn of the guest, up to where it is over or the guest waits.
     fn beside<F: Future>(&self, call: Pin<&mut F>, context: &mut Context<'_>) -> Turn<F::Output> {
         let turn = || {
-            self.processors.compute_on_this_thread();
+            let _computes = Computes::begin(&*self.processors);
             turn(call, context, Duration::ZERO)
         };
         match Handle::current().runtime_flavor() {
@@ -118,6 +118,22 @@ impl Turns {
             // There is no other thread to put in this one's place.
             _ => turn(),
         }
+    }
+}
+
+/// The thread computes for as long as this lives.
+struct Computes<'a>(&'a dyn Processors);
+
+impl<'a> Computes<'a> {
+    fn begin(processors: &'a dyn Processors) -> Self {
+        processors.compute_on_this_thread(true);
+        Self(processors)
+    }
+}
+
+impl Drop for Computes<'_> {
+    fn drop(&mut self) {
+        self.0.compute_on_this_thread(false);
     }
 }
 

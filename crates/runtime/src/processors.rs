@@ -9,11 +9,11 @@ pub trait Processors: fmt::Debug + Send + Sync {
     /// has one, has no more of the processors than all functions outside of it have together.
     fn begin_long_call(&self) -> Box<dyn Send + Sync>;
 
-    /// The calling thread answers for everybody, until it computes or ends.
+    /// The calling thread answers for everybody, unless it has computed since it last waited for work.
     fn serve_on_this_thread(&self);
 
-    /// The calling thread computes for a function from here on, and takes turns as a function does.
-    fn compute_on_this_thread(&self);
+    /// The calling thread computes for a function from here on, and takes turns as a function does; or it has done so.
+    fn compute_on_this_thread(&self, computes: bool);
 }
 
 /// Leaves everything as the kernel has it.
@@ -27,5 +27,5 @@ impl Processors for AllAlike {
 
     fn serve_on_this_thread(&self) {}
 
-    fn compute_on_this_thread(&self) {}
+    fn compute_on_this_thread(&self, _computes: bool) {}
 }

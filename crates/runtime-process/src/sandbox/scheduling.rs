@@ -30,8 +30,8 @@ pub(crate) enum Scheduling {
     Usual,
 }
 
-/// Schedules a thread in a new way; `None` is the calling one. What it starts is scheduled as usual, and where it is in
-/// real time then, with a nice value of 0. A thread that somebody else has put in real time, or behind all others, is
+/// Schedules a thread in a new way; `None` is the calling one. What it starts is scheduled as usual, with a nice value
+/// of 0 if it is less nice or in real time then. A thread that somebody else has put in real time, or behind all others, is
 /// left alone.
 ///
 /// # Errors
@@ -69,9 +69,16 @@ pub(crate) fn give(thread: Option<Pid>, scheduling: Scheduling) -> io::Result<()
     Ok(())
 }
 
-/// Whether this process may have threads that are [`Scheduling::First`]. Tries it with one of its own.
+/// Whether this process may have threads that are [`Scheduling::First`], and others that are less nice. Tries it with one
+/// of its own.
 pub(crate) fn allows_first() -> bool {
-    let tries = || give(None, Scheduling::First).and_then(|()| give(None, Scheduling::Usual));
+    let tries = || {
+        let this = Some(this_thread());
+        let nice = rustix::process::getpriority_process(this)?;
+        rustix::process::setpriority_process(this, nice - 1)?;
+        give(None, Scheduling::First)?;
+        give(None, Scheduling::Usual)
+    };
     let trial = std::thread::Builder::new().spawn(tries);
     trial.is_ok_and(|trial| matches!(trial.join(), Ok(Ok(()))))
 }

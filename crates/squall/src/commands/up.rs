@@ -26,8 +26,7 @@ pub(super) fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .on_thread_start(squall_runtime_process::help_on_this_thread)
-        // Only those park that answer.
-        .on_thread_park(squall_runtime_process::serve_on_this_thread)
+        .on_thread_park(squall_runtime_process::worker_parks)
         .build()
         .context("could not start the threads of the server")?;
     runtime.block_on(node::run(args))?;
