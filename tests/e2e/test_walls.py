@@ -429,7 +429,7 @@ def may_have_real_time(server):
 def test_who_answers_goes_first_while_a_call_lasts_and_no_longer(client, server):
     first = os.SCHED_RR if may_have_real_time(server) else os.SCHED_OTHER
     wait_until("nobody computes", lambda: policies(server) == {os.SCHED_OTHER}, 60)
-    name, seen = create(client, RUNNER, Timeout=5), set()
+    name, seen = create(client, RUNNER, Timeout=5), policies(server)
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         lasts = pool.submit(client.invoke, FunctionName=name, Payload=json.dumps({"code": "time.sleep(60)"}))
         while not lasts.done():

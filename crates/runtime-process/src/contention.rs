@@ -235,11 +235,9 @@ impl Drop for Registered {
 }
 
 fn give_first(thread: Pid) {
-    match scheduling::give(Some(thread), Scheduling::First) {
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            give(thread, Scheduling::ShortestSlice);
-        }
-        _ => {}
+    let given = scheduling::give(Some(thread), Scheduling::First);
+    if given.is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied) {
+        give(thread, Scheduling::ShortestSlice);
     }
 }
 

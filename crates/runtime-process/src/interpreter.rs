@@ -54,8 +54,8 @@ impl Interpreters {
         }
     }
 
-    /// Tries them all on a thread of its own, once, so that nobody who starts an instance waits for [`folders`](Self::folders):
-    /// a version manager's shims take a tenth of a second each.
+    /// Tries them all on a thread of its own, once, so that nobody who starts an instance waits for
+    /// [`folders`](Self::folders): a version manager's shims take a tenth of a second each.
     pub(crate) fn try_ahead(self: &Arc<Self>) {
         self.ahead.call_once(|| {
             let all = Arc::clone(self);

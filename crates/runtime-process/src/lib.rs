@@ -2,7 +2,8 @@
 //!
 //! The node makes one [`ProcessRuntime`] and hands it to the dispatcher as a `Runtime`.
 //! Read `runtime` first: it decides how an instance of a revision is made. Then `managed` (an instance that speaks
-//! frames), `frame` (the frames), `socket` (their way), `process` (what runs), `sandbox` (what is around it), `turns` and `contention` (its turns on the processors), `zygote` (what forks it).
+//! frames), `frame` (the frames), `socket` (their way), `process` (what runs), `sandbox` (what is around it), `turns` (its
+//! turns on the processors) and `contention` (the server's), `zygote` (what forks it).
 
 mod cgroup;
 mod config;

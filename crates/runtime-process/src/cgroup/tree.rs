@@ -79,7 +79,8 @@ impl Version {
 }
 
 impl Tree {
-    /// Finds where groups can be made, removes those of servers that have ended, and moves this one where it is to have a group.
+    /// Finds where groups can be made, removes those of servers that have ended, and moves this one where it is to have
+    /// a group.
     pub(super) fn open() -> io::Result<Self> {
         let mounts = fs::read_to_string("/proc/self/mountinfo")?;
         let own = fs::read_to_string("/proc/self/cgroup")?;
@@ -221,9 +222,7 @@ impl ServerGroup {
         weigh(version, &group.own, WEIGHT_SERVER)?;
         Ok(group)
     }
-}
 
-impl ServerGroup {
     fn change_share(&self, processes: u64) {
         if let Err(error) = weigh(self.version, &self.own, processes) {
             tracing::warn!(%error, "could not change the server's share of the processors");

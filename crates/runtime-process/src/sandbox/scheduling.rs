@@ -1,7 +1,7 @@
 //! How the kernel schedules a thread: before which others it runs, and for how long until it looks again.
 //!
-//! `turns` calls this for functions, `contention` for the server's threads, and `cgroup` asks what is allowed. Linux has slices of a thread's own since 6.12;
-//! before, a shorter one changes nothing.
+//! `turns` calls this for functions, `contention` for the server's threads, and `cgroup` asks what is allowed. Linux has
+//! slices of a thread's own since 6.12; before, a shorter one changes nothing.
 
 use std::io;
 
@@ -31,8 +31,8 @@ pub(crate) enum Scheduling {
 }
 
 /// Schedules a thread in a new way; `None` is the calling one. What it starts is scheduled as usual, with a nice value
-/// of 0 if it is less nice or in real time then. A thread that somebody else has put in real time, or behind all others, is
-/// left alone.
+/// of 0 if it is less nice or in real time then. A thread that somebody else has put in real time, or behind all others,
+/// is left alone.
 ///
 /// # Errors
 /// The thread has ended or is another user's, or this host has no real time for this process.
@@ -83,7 +83,8 @@ pub(crate) fn allows_first() -> bool {
     trial.is_ok_and(|trial| matches!(trial.join(), Ok(Ok(()))))
 }
 
-/// Whether it is scheduled as [`Scheduling::First`]: an operator's real time is mostly handed down to what a thread starts.
+/// Whether it is scheduled as [`Scheduling::First`]: an operator's real time is mostly handed down to what a thread
+/// starts.
 fn is_first(attr: &libc::sched_attr) -> bool {
     attr.sched_policy == libc::SCHED_RR.cast_unsigned()
         && attr.sched_priority == FIRST_PRIORITY
@@ -120,9 +121,14 @@ pub(crate) fn own() -> (i32, u64) {
 mod tests {
     use super::*;
 
+    /// What it is given ends with it.
+    fn on_a_thread(test: impl FnOnce() + Send + 'static) {
+        std::thread::spawn(test).join().expect("a thread");
+    }
+
     #[test]
     fn a_slice_is_the_threads_own_and_is_given_back() {
-        std::thread::spawn(|| {
+        on_a_thread(|| {
             let usual = own();
             give(None, Scheduling::ShortSlice).expect("a short slice");
             let short = own();
@@ -134,14 +140,12 @@ mod tests {
                 short.1 == SHORT_NS || (usual.1, short.1) == (0, 0),
                 "{usual:?} {short:?}"
             );
-        })
-        .join()
-        .expect("a thread");
+        });
     }
 
     #[test]
     fn a_batch_gives_its_slice_back_too() {
-        std::thread::spawn(|| {
+        on_a_thread(|| {
             let (_, usual) = own();
             give(None, Scheduling::ShortSlice).expect("a short slice");
             let parameters = libc::sched_param { sched_priority: 0 };
@@ -151,9 +155,7 @@ mod tests {
             assert_eq!(set, 0, "{}", io::Error::last_os_error());
             give(None, Scheduling::Usual).expect("the usual slice");
             assert_eq!(own().1, usual);
-        })
-        .join()
-        .expect("a thread");
+        });
     }
 
     #[test]
@@ -162,16 +164,14 @@ mod tests {
         if !allows_first() {
             return;
         }
-        std::thread::spawn(|| {
+        on_a_thread(|| {
             let usual = own();
             give(None, Scheduling::First).expect("real time");
             let first = own().0;
             let inherited = std::thread::spawn(own).join().expect("a thread");
             give(None, Scheduling::Usual).expect("as usual");
             assert_eq!((first, inherited, own()), (libc::SCHED_RR, usual, usual));
-        })
-        .join()
-        .expect("a thread");
+        });
     }
 
     #[test]
@@ -179,15 +179,13 @@ mod tests {
         if !allows_first() {
             return;
         }
-        std::thread::spawn(|| {
+        on_a_thread(|| {
             let this = Some(this_thread());
             rustix::process::setpriority_process(this, 5).expect("nicer");
             give(None, Scheduling::First).expect("real time");
             give(None, Scheduling::Usual).expect("as usual");
             assert_eq!(rustix::process::getpriority_process(this), Ok(5));
-        })
-        .join()
-        .expect("a thread");
+        });
     }
 
     #[test]
@@ -195,16 +193,14 @@ mod tests {
         if !allows_first() {
             return;
         }
-        std::thread::spawn(|| {
+        on_a_thread(|| {
             let parameters = libc::sched_param { sched_priority: 2 };
             // SAFETY: a policy with its parameters, for the calling thread.
             let set = unsafe { libc::sched_setscheduler(0, libc::SCHED_RR, &raw const parameters) };
             assert_eq!(set, 0, "{}", io::Error::last_os_error());
             give(None, Scheduling::Usual).expect("nothing is done");
             assert_eq!(own().0, libc::SCHED_RR);
-        })
-        .join()
-        .expect("a thread");
+        });
     }
 
     #[test]
