@@ -13,7 +13,8 @@ use squall_runtime::{Hosts, Runtime};
 use squall_store::logs::LogStore;
 use squall_store::{Op, Store};
 use squall_types::{
-    Body, Deliver, Encoding, FunctionRef, Invocation, Invoke, InvokeError, Outcome, RequestId, Streamed,
+    Body, Deliver, Encoding, FunctionRef, Invocation, Invoke, InvokeError, Outcome, RequestId, RevisionId,
+    Streamed,
 };
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, broadcast};
@@ -302,11 +303,12 @@ impl Invoke for Dispatcher {
         self.accept_with(invocation, Vec::new(), None).await
     }
 
-    async fn dry_run(&self, target: &FunctionRef) -> Result<(), InvokeError> {
+    async fn revision(&self, target: &FunctionRef) -> Result<RevisionId, InvokeError> {
         if self.inner.state().is_closed {
             return Err(InvokeError::ShuttingDown);
         }
-        self.inner.resolver.resolve(target).map(|_| ())
+        let resolved = self.inner.resolver.resolve(target)?;
+        Ok(resolved.revision.id)
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use http::Request;
 
-use crate::{Body, FunctionRef, Invocation, Outcome, Streamed};
+use crate::{Body, FunctionRef, Invocation, Outcome, RevisionId, Streamed};
 
 /// Runs events in instances of their functions.
 #[async_trait]
@@ -53,11 +53,19 @@ pub trait Invoke: Send + Sync + 'static {
     /// As [`invoke`](Self::invoke); nothing was taken then.
     async fn accept(&self, invocation: Invocation) -> Result<(), InvokeError>;
 
+    /// Which revision of the function an invocation would run now. Runs nothing.
+    ///
+    /// # Errors
+    /// As [`invoke`](Self::invoke).
+    async fn revision(&self, target: &FunctionRef) -> Result<RevisionId, InvokeError>;
+
     /// Says whether the function could be invoked, and runs nothing.
     ///
     /// # Errors
     /// As [`invoke`](Self::invoke).
-    async fn dry_run(&self, target: &FunctionRef) -> Result<(), InvokeError>;
+    async fn dry_run(&self, target: &FunctionRef) -> Result<(), InvokeError> {
+        self.revision(target).await.map(|_| ())
+    }
 }
 
 /// Which limit a throttled call met. The names are those of Lambda's `Reason`.

@@ -10,6 +10,7 @@ mod config;
 mod dags;
 mod error;
 mod execute;
+mod fused;
 mod place;
 mod progress;
 mod record;
@@ -28,7 +29,7 @@ pub use dags::{Dags, Plan};
 pub use error::DagError;
 pub use run::{Ending, Options, RunId, RunState};
 pub use shared::{NoState, SharedState};
-pub use topology::{EDGES_MAX, FUNCTIONS_MAX, Node, Spec, Takes, Topology, TopologyError};
+pub use topology::{EDGES_MAX, FUNCTIONS_MAX, Fused, Node, Spec, Takes, Topology, TopologyError};
 pub use value::{
     Argument, Inputs, Reference, Value, read_arguments, read_inputs, write_arguments, write_inputs,
 };

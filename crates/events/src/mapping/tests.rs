@@ -11,8 +11,8 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use squall_store::{Memory, Store};
 use squall_types::{
-    Encoding, FunctionError, FunctionRef, Home, Invocation, Invoke, InvokeError, Outcome, ThrottleReason,
-    Usage, Version,
+    Encoding, FunctionError, FunctionRef, Home, Invocation, Invoke, InvokeError, Outcome, RevisionId,
+    ThrottleReason, Usage, Version,
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -53,8 +53,8 @@ impl Invoke for Function {
         unreachable!("mappings wait for their functions")
     }
 
-    async fn dry_run(&self, _: &FunctionRef) -> Result<(), InvokeError> {
-        Ok(())
+    async fn revision(&self, _: &FunctionRef) -> Result<RevisionId, InvokeError> {
+        unreachable!("mappings do not look at their functions")
     }
 }
 

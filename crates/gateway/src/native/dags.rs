@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::{Method, Response, StatusCode};
 use serde::Serialize;
-use squall_workflow::dag::{DagError, Node, Spec, Topology};
+use squall_workflow::dag::{DagError, Dags, Node, Spec, Topology};
 
 use super::calls::decoded;
 use crate::authenticate::Authentic;
@@ -24,8 +24,12 @@ pub(super) fn permit_functions(gateway: &Gateway, authentic: &Authentic) -> Resu
     let Ok(spec) = serde_json::from_slice::<Spec>(authentic.peek()) else {
         return Ok(());
     };
-    for node in &spec.functions {
-        let function = node.function.as_ref().unwrap_or(&node.name);
+    let own = spec
+        .functions
+        .iter()
+        .map(|node| node.function.as_ref().unwrap_or(&node.name));
+    let holding = spec.fused.as_ref().map(|fused| &fused.function);
+    for function in own.chain(holding) {
         let asked = Asked::on_function("lambda:InvokeFunction", &gateway.config.home, function, None);
         authentic.permit(gateway, &asked)?;
     }
@@ -37,14 +41,31 @@ struct DagShape<'a> {
     name: &'a str,
     functions: &'a [Node],
     edges: &'a [(String, String)],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fused: Option<FusedShape<'a>>,
+}
+
+#[derive(Serialize)]
+struct FusedShape<'a> {
+    function: &'a str,
+    /// False where a function has changed since: runs run them by themselves until the DAG is kept again.
+    current: bool,
 }
 
 impl<'a> DagShape<'a> {
-    fn of(name: &'a str, dag: &'a Topology) -> Self {
+    async fn of(dags: &Dags, name: &'a str, dag: &'a Topology) -> Self {
+        let fused = match &dag.spec.fused {
+            None => None,
+            Some(fused) => Some(FusedShape {
+                function: &fused.function,
+                current: dags.runs_fused(dag).await,
+            }),
+        };
         Self {
             name,
             functions: &dag.spec.functions,
             edges: &dag.spec.edges,
+            fused,
         }
     }
 }
@@ -64,15 +85,21 @@ pub(super) async fn serve(
     let dags = super::calls::engine(gateway)?;
     let Some(name) = name.map(decoded) else {
         let all = dags.all();
-        let dags = all.iter().map(|(name, dag)| DagShape::of(name, dag)).collect();
-        return Ok(reply::json(StatusCode::OK, &DagsShape { dags }));
+        let mut shapes = Vec::with_capacity(all.len());
+        for (name, dag) in &all {
+            shapes.push(DagShape::of(dags, name, dag).await);
+        }
+        return Ok(reply::json(StatusCode::OK, &DagsShape { dags: shapes }));
     };
     match *method {
         Method::PUT => {
             let spec: Spec = serde_json::from_slice(&body)
                 .map_err(|error| ApiError::validation(format!("the body is not a DAG: {error}")))?;
             let dag = dags.register(&name, spec).await?;
-            Ok(reply::json(StatusCode::OK, &DagShape::of(&name, &dag)))
+            Ok(reply::json(
+                StatusCode::OK,
+                &DagShape::of(dags, &name, &dag).await,
+            ))
         }
         Method::DELETE => {
             dags.delete(&name).await?;
@@ -80,7 +107,10 @@ pub(super) async fn serve(
         }
         _ => {
             let dag = dags.get(&name)?;
-            Ok(reply::json(StatusCode::OK, &DagShape::of(&name, &dag)))
+            Ok(reply::json(
+                StatusCode::OK,
+                &DagShape::of(dags, &name, &dag).await,
+            ))
         }
     }
 }

@@ -101,6 +101,13 @@ struct Dag {
     name: String,
     functions: Vec<Node>,
     edges: Vec<(String, String)>,
+    fused: Option<Fused>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Fused {
+    function: String,
+    current: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -189,10 +196,15 @@ fn rows(dags: &[Dag]) -> String {
             .iter()
             .map(|(from, to)| format!("{from}:{to}"))
             .collect();
-        vec![dag.name.clone(), functions.join(" "), edges.join(" ")]
+        let fused = match &dag.fused {
+            None => "-".to_owned(),
+            Some(fused) if fused.current => fused.function.clone(),
+            Some(fused) => format!("{} (out of date)", fused.function),
+        };
+        vec![dag.name.clone(), functions.join(" "), edges.join(" "), fused]
     };
     let rows: Vec<Vec<String>> = dags.iter().map(row).collect();
-    print::table(&["NAME", "FUNCTIONS", "EDGES"], &rows)
+    print::table(&["NAME", "FUNCTIONS", "EDGES", "FUSED TO"], &rows)
 }
 
 async fn runs(args: ListArgs) -> anyhow::Result<ExitCode> {
@@ -233,9 +245,14 @@ mod tests {
     #[test]
     fn a_row_shows_the_shape() {
         let dags: Dags = serde_json::from_str(
-            r#"{"dags":[{"name":"c","functions":[{"name":"a","takes":"event"},{"name":"b","takes":"event"}],"edges":[["a","b"]]}]}"#,
+            r#"{"dags":[{"name":"c","functions":[{"name":"a","takes":"event"},{"name":"b","takes":"event"}],"edges":[["a","b"]]},
+                {"name":"d","functions":[{"name":"a","takes":"arguments"}],"edges":[],"fused":{"function":"d","current":false}}]}"#,
         )
         .expect("the API's form");
-        assert_eq!(rows(&dags.dags), "NAME  FUNCTIONS  EDGES\nc     a b        a:b");
+        let expected = "\
+NAME  FUNCTIONS  EDGES  FUSED TO
+c     a b        a:b    -
+d     a                 d (out of date)";
+        assert_eq!(rows(&dags.dags), expected);
     }
 }

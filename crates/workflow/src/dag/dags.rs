@@ -12,6 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use super::catalog::{Catalog, now_ms};
 use super::execute::{self, Stopped};
+use super::fused;
 use super::place::Places;
 use super::record::{self, ENDINGS, EXPIRIES, RUNS, RunRecord};
 use super::run::{Run, Settled};
@@ -125,7 +126,7 @@ impl Dags {
     /// # Errors
     /// The DAG's fault, or a function that is not there.
     pub async fn register(&self, name: &str, spec: Spec) -> Result<Arc<Topology>, DagError> {
-        let topology = Topology::new(spec)?;
+        let mut topology = Topology::new(spec)?;
         for (node, target) in topology.targets.iter().enumerate() {
             match self.inner.invoke.dry_run(target).await {
                 Err(InvokeError::NotFound(_)) => {
@@ -139,6 +140,7 @@ impl Dags {
                 Ok(()) | Err(_) => {}
             }
         }
+        fused::note(&self.inner, &mut topology).await?;
         self.inner.catalog.put(name, topology.spec).await
     }
 
@@ -156,6 +158,11 @@ impl Dags {
     /// [`DagError::NotFound`].
     pub fn get(&self, name: &str) -> Result<Arc<Topology>, DagError> {
         self.inner.catalog.get(name)
+    }
+
+    /// Whether a run of a DAG would run in the one function that holds its functions.
+    pub async fn runs_fused(&self, dag: &Topology) -> bool {
+        fused::current(&self.inner, dag).await.is_some()
     }
 
     /// All DAGs, by name.

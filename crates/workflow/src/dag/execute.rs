@@ -9,6 +9,7 @@ use futures_util::stream::FuturesUnordered;
 use squall_types::FunctionError;
 
 use super::dags::Inner;
+use super::fused;
 use super::progress::Progress;
 use super::run::Run;
 use super::step::{self, Answer, StepError};
@@ -53,12 +54,12 @@ async fn attempts(inner: &Inner, run: &Run) -> Result<Ending, Stopped> {
         match once(inner, run, inputs.as_deref()).await {
             Ok(value) => return Ok(written(inner, run, value).await),
             Err(StepError::Stopped) => return Err(Stopped),
-            Err(StepError::Final { node, error }) => return Ok(failed(run, node, error)),
-            Err(StepError::Lost { node, error }) if attempt >= inner.config.attempts_max => {
-                return Ok(failed(run, node, error));
+            Err(StepError::Final { function, error }) => return Ok(Ending::Failed { function, error }),
+            Err(StepError::Lost { function, error }) if attempt >= inner.config.attempts_max => {
+                return Ok(Ending::Failed { function, error });
             }
-            Err(StepError::Lost { node, error }) => {
-                let (function, error) = (run.topology.name(node), String::from_utf8_lossy(&error));
+            Err(StepError::Lost { function, error }) => {
+                let error = String::from_utf8_lossy(&error);
                 tracing::info!(run = %run.id, function, attempt, %error, "executing a run again");
                 tokio::time::sleep(pause).await;
                 pause *= 2;
@@ -71,6 +72,9 @@ async fn attempts(inner: &Inner, run: &Run) -> Result<Ending, Stopped> {
 /// One attempt: the sink's value, or the first error.
 async fn once(inner: &Inner, run: &Run, inputs: Option<&[Vec<Argument>]>) -> Result<Value, StepError> {
     let topology = &run.topology;
+    if let Some(fused) = fused::current(inner, topology).await {
+        return fused::run(inner, run, fused, inputs.unwrap_or(&run.inputs)).await;
+    }
     let mut progress = Progress::new(topology);
     let mut answers: Vec<Option<Arc<Answer>>> = vec![None; topology.upstream.len()];
     let mut running = FuturesUnordered::new();
@@ -116,7 +120,7 @@ fn begin(inner: &Inner, run: &Run) -> Result<Option<Bytes>, StepError> {
     }
     let begun = inner.state.begin(run.options.level.as_deref(), run.id);
     begun.map_err(|text| StepError::Lost {
-        node: run.topology.sink,
+        function: run.topology.name(run.topology.sink).to_owned(),
         error: FunctionError::new("Squall.NoSession", &text).body,
     })
 }

@@ -57,6 +57,7 @@ mod tests {
         let spec = Spec {
             functions: functions.collect(),
             edges: edges.iter().map(|(a, b)| (name(*a), name(*b))).collect(),
+            fused: None,
         };
         Topology::new(spec).expect("one sink and no cycle by construction")
     }

@@ -6,10 +6,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::Deserialize;
 use squall_types::{
-    Encoding, FunctionError, Invocation, InvokeError, Outcome, Placement, RequestId, SessionSeed,
+    Encoding, FunctionError, FunctionRef, Invocation, InvokeError, Outcome, Placement, RequestId, SessionSeed,
 };
 
 use super::dags::Inner;
+use super::place::Place;
 use super::run::Run;
 use super::{Argument, Reference, Takes, Value, write_arguments};
 
@@ -28,9 +29,9 @@ pub(crate) struct Answer {
 #[derive(Debug)]
 pub(crate) enum StepError {
     /// It failed by itself, or can never run: the run has failed.
-    Final { node: usize, error: Bytes },
+    Final { function: String, error: Bytes },
     /// The platform lost it: the run is executed again.
-    Lost { node: usize, error: Bytes },
+    Lost { function: String, error: Bytes },
     /// The server is draining.
     Stopped,
 }
@@ -48,6 +49,17 @@ const LOST: [&str; 7] = [
     "SnapshotLost",
 ];
 
+/// What a function of a run is invoked with.
+pub(crate) struct Event<'a> {
+    pub(crate) place: Option<Place<'a>>,
+    pub(crate) payload: Bytes,
+    pub(crate) encoding: Encoding,
+    /// Contexts of the sessions that it goes on with.
+    pub(crate) travelling: Vec<Bytes>,
+    /// Whether other functions go on with its session.
+    pub(crate) goes_on: bool,
+}
+
 /// Runs one node.
 pub(crate) async fn run(
     inner: &Inner,
@@ -56,51 +68,68 @@ pub(crate) async fn run(
     arguments: Vec<Argument>,
     travelling: Vec<Bytes>,
 ) -> Result<Answer, StepError> {
-    let refuse = |kind: &str, message: &str| StepError::Final {
-        node,
-        error: FunctionError::new(kind, message).body,
+    let name = run.topology.name(node);
+    let (payload, encoding) = event(run, node, &arguments).map_err(|text| StepError::Final {
+        function: name.to_owned(),
+        error: FunctionError::new("Squall.BadArgument", &text).body,
+    })?;
+    let event = Event {
+        place: place(inner, arguments.iter()),
+        payload,
+        encoding,
+        travelling,
+        goes_on: node != run.topology.sink,
     };
-    let target = &run.topology.targets[node];
-    let place = place(inner, &arguments);
-    let (payload, encoding) =
-        event(run, node, &arguments).map_err(|text| refuse("Squall.BadArgument", &text))?;
-    let is_last = node == run.topology.sink;
+    match invoke(inner, run, &run.topology.targets[node], event).await {
+        Ok(outcome) => answer(name, outcome),
+        Err(error) => Err(failed(name, &error)),
+    }
+}
+
+/// Invokes a function of a run, again where it was throttled.
+pub(crate) async fn invoke(
+    inner: &Inner,
+    run: &Run,
+    target: &FunctionRef,
+    event: Event<'_>,
+) -> Result<Outcome, InvokeError> {
     loop {
         let invocation = Invocation {
             request_id: RequestId::random(),
             target: target.clone(),
-            payload: payload.clone(),
-            encoding,
+            payload: event.payload.clone(),
+            encoding: event.encoding,
             client_context: None,
             trace_id: run.trace_id.clone(),
             log_tail: false,
-            placement: place
+            placement: event
+                .place
                 .as_ref()
                 .map_or(Placement::Anywhere, |place| Placement::Cache(place.cache)),
             session: SessionSeed {
                 level: run.options.level.clone(),
                 transaction: Some(run.id.0),
-                travelling: travelling.clone(),
-                goes_on: !is_last,
+                travelling: event.travelling.clone(),
+                goes_on: event.goes_on,
             },
         };
         match inner.invoke.invoke(invocation).await {
-            Ok(outcome) => return answer(node, outcome),
             // It did not run: this function alone is tried again, as long as the run may take.
             Err(InvokeError::Throttled { retry_after, .. }) => {
                 tokio::time::sleep(retry_after.min(THROTTLE_PAUSE_MAX)).await;
             }
             Err(InvokeError::Preparing { .. }) => tokio::time::sleep(THROTTLE_PAUSE_MAX).await,
-            Err(InvokeError::ShuttingDown) => return Err(StepError::Stopped),
-            Err(error) => return Err(failed(node, &error)),
+            ended => return ended,
         }
     }
 }
 
-/// Where it should run; anywhere when it refers to no key.
-fn place<'a>(inner: &'a Inner, arguments: &[Argument]) -> Option<super::place::Place<'a>> {
+/// Where a function should run by the keys that its arguments refer to; anywhere when there are none.
+pub(crate) fn place<'a, 'b>(
+    inner: &'a Inner,
+    arguments: impl Iterator<Item = &'b Argument>,
+) -> Option<Place<'a>> {
     let keys: Vec<&Reference> = arguments
-        .iter()
         .filter_map(|argument| match argument {
             Argument::Reference(reference) => Some(reference),
             _ => None,
@@ -141,7 +170,8 @@ fn json_event(name: &str, arguments: &[Argument]) -> Result<Bytes, String> {
     }
 }
 
-fn answer(node: usize, outcome: Outcome) -> Result<Answer, StepError> {
+/// What an outcome means for the run.
+pub(crate) fn answer(function: &str, outcome: Outcome) -> Result<Answer, StepError> {
     match outcome.result {
         Ok(bytes) => Ok(Answer {
             value: Value {
@@ -150,8 +180,14 @@ fn answer(node: usize, outcome: Outcome) -> Result<Answer, StepError> {
             },
             session: outcome.session,
         }),
-        Err(FunctionError { body: error }) if is_lost(&error) => Err(StepError::Lost { node, error }),
-        Err(FunctionError { body: error }) => Err(StepError::Final { node, error }),
+        Err(FunctionError { body: error }) => {
+            let function = function.to_owned();
+            Err(if is_lost(&error) {
+                StepError::Lost { function, error }
+            } else {
+                StepError::Final { function, error }
+            })
+        }
     }
 }
 
@@ -164,7 +200,12 @@ fn is_lost(error: &[u8]) -> bool {
     serde_json::from_slice::<Kind<'_>>(error).is_ok_and(|error| LOST.contains(&&*error.kind))
 }
 
-fn failed(node: usize, error: &InvokeError) -> StepError {
+/// What it means for the run that a function could not be invoked.
+pub(crate) fn failed(function: &str, error: &InvokeError) -> StepError {
+    if let InvokeError::ShuttingDown = error {
+        return StepError::Stopped;
+    }
+    let function = function.to_owned();
     let kind = match error {
         InvokeError::NotFound(_) => "Squall.FunctionNotFound",
         InvokeError::PayloadTooLarge { .. } => "Squall.PayloadTooLarge",
@@ -174,9 +215,9 @@ fn failed(node: usize, error: &InvokeError) -> StepError {
     let is_retryable = error.is_retryable();
     let error = FunctionError::new(kind, &error.to_string()).body;
     if is_retryable {
-        StepError::Lost { node, error }
+        StepError::Lost { function, error }
     } else {
-        StepError::Final { node, error }
+        StepError::Final { function, error }
     }
 }
 

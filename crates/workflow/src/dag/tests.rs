@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use squall_store::{Memory, Store};
 use squall_types::{
-    Encoding, FunctionError, FunctionRef, Invocation, Invoke, InvokeError, Outcome, Placement,
+    Encoding, FunctionError, FunctionRef, Invocation, Invoke, InvokeError, Outcome, Placement, RevisionId,
     ThrottleReason, Usage, Version,
 };
 use tokio_util::sync::CancellationToken;
@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 
 mod endings;
+mod fused;
 mod runs;
 
 type Answer = Result<Result<Bytes, FunctionError>, InvokeError>;
@@ -25,6 +26,7 @@ type Body = Box<dyn Fn(&Invocation, usize) -> Answer + Send + Sync>;
 #[derive(Default)]
 struct Functions {
     bodies: HashMap<String, Body>,
+    revisions: Mutex<HashMap<String, RevisionId>>,
     /// Functions that answer only once this is told to them.
     gate: Option<(String, tokio::sync::Semaphore)>,
     invoked: Mutex<Vec<Invocation>>,
@@ -39,7 +41,14 @@ impl Functions {
         body: impl Fn(&Invocation, usize) -> Answer + Send + Sync + 'static,
     ) -> Self {
         self.bodies.insert(name.to_owned(), Box::new(body));
+        self.update(name);
         self
+    }
+
+    /// Makes another revision of a function.
+    fn update(&self, name: &str) {
+        let mut revisions = self.revisions.lock().expect("nobody panics");
+        revisions.insert(name.to_owned(), RevisionId::random());
     }
 
     /// A function of whole numbers.
@@ -108,11 +117,10 @@ impl Invoke for Functions {
         Err(InvokeError::ShuttingDown)
     }
 
-    async fn dry_run(&self, target: &FunctionRef) -> Result<(), InvokeError> {
-        match self.bodies.contains_key(target.name.as_str()) {
-            true => Ok(()),
-            false => Err(InvokeError::NotFound(target.to_string())),
-        }
+    async fn revision(&self, target: &FunctionRef) -> Result<RevisionId, InvokeError> {
+        let revisions = self.revisions.lock().expect("nobody panics");
+        let revision = revisions.get(target.name.as_str()).copied();
+        revision.ok_or_else(|| InvokeError::NotFound(target.to_string()))
     }
 }
 
@@ -126,6 +134,7 @@ fn spec(names: &[&str], edges: &[(&str, &str)]) -> Spec {
     Spec {
         functions: names.iter().map(node).collect(),
         edges: edges.iter().map(owned).collect(),
+        fused: None,
     }
 }
 

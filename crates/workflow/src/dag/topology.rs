@@ -1,7 +1,7 @@
 //! The shape of a DAG: which functions, and whose results go where. Checked once, when it is registered.
 
 use serde::{Deserialize, Serialize};
-use squall_types::FunctionRef;
+use squall_types::{FunctionRef, RevisionId};
 
 /// The most functions of a DAG.
 pub const FUNCTIONS_MAX: usize = 256;
@@ -42,6 +42,22 @@ pub struct Spec {
     /// From whose result to whose argument, by name. A function's arguments come in the order of its edges.
     #[serde(default)]
     pub edges: Vec<(String, String)>,
+    /// One function that does what all of them do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fused: Option<Fused>,
+}
+
+/// A function that holds all functions of a DAG, and runs them one after the other in its one process. It takes the
+/// arguments of a run as [`write_inputs`](super::write_inputs) forms them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fused {
+    /// It, with an optional qualifier.
+    pub function: String,
+    /// What the DAG's functions were when it was made of them, in their order, and last what it was itself: noted when
+    /// the DAG is registered. Where one has changed since, a run runs the functions by themselves.
+    #[serde(default)]
+    pub revisions: Vec<RevisionId>,
 }
 
 /// Why a DAG is none.
@@ -66,6 +82,9 @@ pub enum TopologyError {
     /// Not a function's name, or not its reference.
     #[error("{0}")]
     Name(String),
+    /// A function that takes events cannot be held by another.
+    #[error("`{0}` takes JSON events: only functions that a client registered can be fused")]
+    NotFusible(String),
     /// An edge from or to what is not in the DAG.
     #[error("an edge names `{0}`, which is not a function of the DAG")]
     UnknownEnd(String),
@@ -92,6 +111,8 @@ pub struct Topology {
     pub spec: Spec,
     /// The function of each node.
     pub(crate) targets: Vec<FunctionRef>,
+    /// The function that holds them all.
+    pub(crate) fused: Option<FunctionRef>,
     /// Whose results each node gets, in the order of the edges.
     pub(crate) upstream: Vec<Vec<usize>>,
     /// Who gets each node's result.
@@ -112,9 +133,10 @@ impl Topology {
         }
         check_count("functions", count, FUNCTIONS_MAX)?;
         check_count("edges", spec.edges.len(), EDGES_MAX)?;
-        let targets = targets(&spec)?;
+        let (targets, fused) = (targets(&spec)?, fused(&spec)?);
         let mut topology = Self {
             targets,
+            fused,
             upstream: vec![Vec::new(); count],
             downstream: vec![Vec::new(); count],
             sink: 0,
@@ -137,8 +159,10 @@ impl Topology {
             spec: Spec {
                 functions: vec![node],
                 edges: Vec::new(),
+                fused: None,
             },
             targets: vec![target.clone()],
+            fused: None,
             upstream: vec![Vec::new()],
             downstream: vec![Vec::new()],
             sink: 0,
@@ -258,6 +282,17 @@ fn targets(spec: &Spec) -> Result<Vec<FunctionRef>, TopologyError> {
     Ok(targets)
 }
 
+fn fused(spec: &Spec) -> Result<Option<FunctionRef>, TopologyError> {
+    let Some(fused) = &spec.fused else { return Ok(None) };
+    if let Some(node) = spec.functions.iter().find(|node| node.takes == Takes::Event) {
+        return Err(TopologyError::NotFusible(node.name.clone()));
+    }
+    let target = fused.function.parse::<FunctionRef>();
+    target
+        .map(Some)
+        .map_err(|error| TopologyError::Name(error.to_string()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -274,6 +309,7 @@ mod tests {
                 .iter()
                 .map(|(a, b)| ((*a).to_owned(), (*b).to_owned()))
                 .collect(),
+            fused: None,
         }
     }
 
@@ -316,6 +352,15 @@ mod tests {
             &["a b"],
             &[],
             "`a b` is not a function name: use 1 to 64 of letters, digits, `-` and `_`",
+        );
+        let mut of_events = spec(&["a"], &[]);
+        of_events.fused = Some(Fused {
+            function: "f".to_owned(),
+            revisions: Vec::new(),
+        });
+        assert_eq!(
+            Topology::new(of_events),
+            Err(TopologyError::NotFusible("a".to_owned()))
         );
     }
 

@@ -48,8 +48,8 @@ impl Invoke for Keys {
         Ok(())
     }
 
-    async fn dry_run(&self, _: &FunctionRef) -> Result<(), InvokeError> {
-        Ok(())
+    async fn revision(&self, _: &FunctionRef) -> Result<RevisionId, InvokeError> {
+        unreachable!("mappings do not look at their functions")
     }
 }
 

@@ -215,7 +215,10 @@ def _raised(request_id):
         message = str(value)
     except Exception:
         message = "<unprintable {}>".format(kind.__name__)
-    return _error(message, kind.__name__, traceback.format_list(stack), request_id)
+    error = _error(message, kind.__name__, traceback.format_list(stack), request_id)
+    # Of functions that share this process, the one that raised it. What the exception's class says is not asked.
+    function = object.__getattribute__(value, "__dict__").get("__squall_function__")
+    return error if function is None else dict(error, function=function)
 
 
 def _bounded(error, bytes_max):
