@@ -9,6 +9,14 @@ from .values import as_text, decode, encode
 
 # The session that calls of this context belong to; 0 is the event's own.
 _session = contextvars.ContextVar("squall_session", default=0)
+# The function whose own bucket `bucket()` is; empty for the one that this process was started for.
+_own = b""
+
+
+def act_for(function):
+    """From now on a bucket without a name is the own bucket of that function: for a process that runs several."""
+    global _own
+    _own = as_text(function, "function's name")
 
 
 def bucket(name=None):
@@ -51,7 +59,7 @@ class Bucket:
     def get(self, key, default=None):
         """The value of a key. Arrays come read-only, and large ones without being copied."""
         try:
-            value, is_there = instance.host().get(self._bytes, as_text(key), _session.get(), decode)
+            value, is_there = instance.host().get(self._bytes or _own, as_text(key), _session.get(), decode)
         except Exception as error:
             raise instance.failure(error) from None
         return value if is_there else default
@@ -61,7 +69,7 @@ class Bucket:
         keys = list(keys)
         names = [as_text(key) for key in keys]
         try:
-            found = instance.host().get_many(self._bytes, names, _session.get(), decode)
+            found = instance.host().get_many(self._bytes or _own, names, _session.get(), decode)
         except Exception as error:
             raise instance.failure(error) from None
         return {key: value for key, (value, is_there) in zip(keys, found) if is_there}
@@ -80,7 +88,7 @@ class Bucket:
         arguments = {"prefix": prefix, "limit": limit}
         if after is not None:
             arguments["after"] = after
-        _, _, _, content = instance.ask("LIST", self._bytes, b"", _session.get(), json.dumps(arguments).encode())
+        _, _, _, content = instance.ask("LIST", self._bytes or _own, b"", _session.get(), json.dumps(arguments).encode())
         return json.loads(content)
 
     def keys(self, prefix=""):
@@ -126,7 +134,7 @@ class Bucket:
         return lattices.siblings(self, key)
 
     def _ask(self, operation, key, **named):
-        return instance.ask(operation, self._bytes, as_text(key), _session.get(), **named)
+        return instance.ask(operation, self._bytes or _own, as_text(key), _session.get(), **named)
 
     def _change(self, key, method, encoding=values.JSON, body=b"", **arguments):
         """Changes a lattice or reads it; what it answers is decoded."""

@@ -16,7 +16,7 @@ import time
 import uuid
 import weakref
 
-from . import client_wire as wire
+from . import client_fuse, client_wire as wire
 from .client_future import Future, FunctionError, Refused, refusal
 from .client_http import Endpoint
 from .client_package import HANDLER, package
@@ -62,12 +62,7 @@ class Client:
             "MemorySize": memory, "Timeout": timeout,
             "Environment": {"Variables": dict(environment or {}, **{_MARK: "arguments"})},
         }
-        old = self._lambda("GET", name, "configuration", expect_absent=True)
-        if old is None:
-            self._json("POST", (_LAMBDA, "functions"), dict(settings, FunctionName=name, Code={"ZipFile": code}))
-        else:
-            self._update(name, old, settings, code, sha256)
-        self._wait_ready(name)
+        self._deploy(name, settings, code, sha256)
         for bucket in buckets:
             self._json("PUT", ("squall", "v1", "buckets", bucket, "functions", name))
         return Function(self, name, True)
@@ -93,11 +88,16 @@ class Client:
         """Removes a function. Compositions that name it fail from then on."""
         self._lambda("DELETE", name)
 
-    def dag(self, name, functions, edges=()):
+    def dag(self, name, functions, edges=(), *, fused=False):
         """Keeps a composition: results go along the edges, from function to function, inside the server.
 
         `functions` are what `register` gave, or names of deployed functions that take JSON events.
         Any number of sources, one sink. Keeping a name again replaces it.
+
+        `fused`: all functions run in one process, one after the other, and a result goes to the next as the object
+        that it is. That process is a function of the composition's name: memory and time are the sums of theirs, their
+        output is in its logs, and no wall is between them. When one of them is updated, runs have them by themselves
+        again until the composition is kept again.
         """
         nodes = []
         for function in functions:
@@ -106,7 +106,13 @@ class Client:
             else:
                 nodes.append({"name": function, "takes": "event"})
         names = lambda edge: [end.name if isinstance(end, Function) else end for end in edge]
-        self._json("PUT", ("squall", "v1", "dags", name), {"functions": nodes, "edges": [names(edge) for edge in edges]})
+        spec = {"functions": nodes, "edges": [names(edge) for edge in edges]}
+        before = self._fused_function(name)
+        self._json("PUT", ("squall", "v1", "dags", name), spec)
+        if fused:
+            client_fuse.fuse(self, name, spec, _MARK)
+        elif before:
+            self.delete_function(before)
         return Dag(self, name)
 
     def get_dag(self, name):
@@ -121,7 +127,10 @@ class Client:
 
     def delete_dag(self, name):
         """Forgets a composition. Its runs go on."""
+        fused = self._fused_function(name)
         self._json("DELETE", ("squall", "v1", "dags", name))
+        if fused:
+            self.delete_function(fused)
 
     def create_bucket(self, name, durability=None):
         """Makes a bucket of the shared state; one that is there already stays. `durability`: "durable", "buffered",
@@ -183,6 +192,31 @@ class Client:
         future = Future(self._endpoint, run_id, request, self._endpoint.send(request))
         open_ones[run_id] = weakref.ref(future)
         return future
+
+    def _fused_function(self, dag):
+        """The name of the function that a composition is fused to, if it is."""
+        answer = self._endpoint.call(self._endpoint.request("GET", ("squall", "v1", "dags", dag)))
+        if answer.status == 404:
+            return None
+        if answer.status >= 300:
+            raise refusal(answer)
+        return json.loads(answer.body).get("fused", {}).get("function")
+
+    def _package(self, location):
+        """The bytes of a function's zip."""
+        answer = self._endpoint.call(self._endpoint.follow(location))
+        if answer.status >= 300:
+            raise refusal(answer)
+        return answer.body
+
+    def _deploy(self, name, settings, code, sha256):
+        """Makes a function, or makes it what is wanted, and waits until it is ready."""
+        old = self._lambda("GET", name, "configuration", expect_absent=True)
+        if old is None:
+            self._json("POST", (_LAMBDA, "functions"), dict(settings, FunctionName=name, Code={"ZipFile": code}))
+        else:
+            self._update(name, old, settings, code, sha256)
+        self._wait_ready(name)
 
     def _update(self, name, old, settings, code, sha256):
         same = {key: old.get(key) for key in settings} == settings

@@ -137,6 +137,11 @@ class Endpoint:
             ).encode() + body
         )
 
+    def follow(self, link):
+        """A request as bytes for a link that the server gave, which is signed in itself."""
+        parts = urllib.parse.urlsplit(link)
+        return "GET {}?{} HTTP/1.1\r\nhost: {}\r\n\r\n".format(parts.path, parts.query, self._host).encode()
+
     def send(self, request):
         """Sends, and gives the connection on which the answer will come."""
         while True:

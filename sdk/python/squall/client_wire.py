@@ -4,10 +4,10 @@ A version, then per function its name and its arguments; an argument is a kind, 
 """
 
 import json
-import pickle
 import struct
 
 from . import values
+from .client_arguments import encode
 
 ARGUMENTS = "application/vnd.squall.arguments"
 REFERENCE, RUN = 16, 17
@@ -81,14 +81,3 @@ def _argument(argument):
     if type(argument) is Raw:
         return argument.encoding, argument.content
     return encode(argument)
-
-
-def encode(value):
-    """(encoding, bytes); what pickle cannot do, cloudpickle may."""
-    try:
-        encoding, content = values.encode(value)
-    except (pickle.PicklingError, AttributeError, TypeError):
-        import cloudpickle
-
-        return values.PICKLE, cloudpickle.dumps(value)
-    return encoding, b"".join(content) if type(content) is list else content

@@ -1,0 +1,273 @@
+"""Compositions that run in one process: what they compute is what the functions compute by themselves."""
+
+import json
+import os
+
+import pytest
+
+from conftest import judged
+from functions import create, fresh_name
+from squall_server import Server
+from test_dags import Rendezvous, connected, meet
+
+from squall import Ref
+from squall.client import FunctionError, Refused
+
+
+@pytest.fixture(scope="module")
+def c(server):
+    return connected(server)
+
+
+def kept(c, name):
+    """What the server says of a composition."""
+    return c._json("GET", ("squall", "v1", "dags", name))
+
+
+def chain(c, *functions, fused=True, **settings):
+    """A composition of functions, one after the other, under a fresh name; they are registered under fresh names too."""
+    registered = [c.register(function, fresh_name("step"), **settings) for function in functions]
+    names = [one.name for one in registered]
+    return c.dag(fresh_name("chain"), registered, list(zip(names, names[1:])), fused=fused)
+
+
+@pytest.mark.parametrize("options", [{}, {"consistency": "causal"}, {"consistency": "atomic"}, {"direct": False}])
+def test_the_result_is_that_of_the_functions(c, options):
+    dag = chain(c, lambda x: x + 1, lambda x: x * x)
+    assert dag(3, **options).get(timeout=60) == 16
+    assert kept(c, dag.name)["fused"] == {"function": dag.name, "current": True}
+
+
+def test_all_run_in_one_process_and_a_result_goes_on_as_it_is(c):
+    class Opaque:
+        def __reduce__(self):
+            raise RuntimeError("nobody copies me")
+
+    def first():
+        import os
+
+        opaque = Opaque()
+        return opaque, id(opaque), os.getpid()
+
+    def second(made):
+        import os
+
+        opaque, was, pid = made
+        return id(opaque) == was, os.getpid() == pid
+
+    assert chain(c, first, second)().get() == (True, True)
+
+
+def test_branches_get_results_of_their_own_and_the_order_of_edges_holds(c):
+    def source(numbers):
+        return numbers
+
+    def greedy(own, numbers):
+        numbers.clear()
+        return own
+
+    def sink(own, *results):
+        return [own, *results]
+
+    names = {part: fresh_name(part) for part in ("source", "greedy", "honest", "sink")}
+    functions = [c.register(function, names[part]) for part, function in
+                 [("sink", sink), ("source", source), ("greedy", greedy), ("honest", lambda numbers: sum(numbers))]]
+    edges = [("source", "greedy"), ("source", "honest"), ("honest", "sink"), ("source", "sink"), ("greedy", "sink")]
+    edges = [(names[a], names[b]) for a, b in edges]
+    args = {names["source"]: [[1, 2]], names["greedy"]: ["g"], names["sink"]: ["own"]}
+    apart = c.dag(fresh_name("apart"), functions, edges)(args=args).get()
+    together = c.dag(fresh_name("together"), functions, edges, fused=True)(args=args).get()
+    assert apart == together == ["own", 3, [1, 2], "g"]
+
+
+def test_references_are_read_when_their_function_runs(c):
+    c.create_bucket("fused-refs")
+
+    def write(value):
+        import squall
+
+        squall.bucket("fused-refs").put("key", value)
+
+    functions = [c.register(write, "fused-write", buckets=["fused-refs"]),
+                 c.register(lambda found, _: found, "fused-read", buckets=["fused-refs"])]
+    dag = c.dag("fused-write-read", functions, [("fused-write", "fused-read")], fused=True)
+    assert dag(args={"fused-write": ["new"], "fused-read": [Ref("fused-refs", "key")]}).get() == "new"
+    missing = dag(args={"fused-write": ["new"], "fused-read": [Ref("fused-refs", "other")]})
+    with pytest.raises(KeyError, match="there is no such key") as raised:
+        missing.get()
+    assert raised.value.function == "fused-read"
+
+
+def test_each_function_has_its_own_bucket_and_nobody_elses(c):
+    def count():
+        import squall
+
+        return squall.bucket().counter("runs").add(1)
+
+    def look(runs):
+        import squall
+
+        return runs, squall.bucket().get("runs")
+
+    counting, looking = c.register(count, fresh_name("count")), c.register(look, fresh_name("look"))
+    dag = c.dag(fresh_name("counts"), [counting, looking], [(counting.name, looking.name)], fused=True)
+    assert dag().get() == (1, None)
+    assert counting().get() == 2, "by itself it goes on from there"
+    assert dag().get() == (3, None)
+    c.create_bucket("fused-secret")
+
+    def peek():
+        import squall
+
+        return squall.bucket("fused-secret").get("key")
+
+    with pytest.raises(FunctionError, match="fused-secret") as raised:
+        chain(c, peek, lambda x: x)().get()
+    assert raised.value.kind == "NotBound"
+
+
+def test_a_bucket_that_is_no_longer_theirs_is_taken_away(server, c):
+    c.create_bucket("fused-lent")
+    dag = chain(c, lambda: 1, buckets=["fused-lent"])
+    of = lambda name: c._json("GET", ("squall", "v1", "functions", name, "buckets"))["buckets"]
+    (step,) = [one["name"] for one in kept(c, dag.name)["functions"]]
+    assert of(dag.name) == sorted(["fused-lent", step])
+    c._json("DELETE", ("squall", "v1", "buckets", "fused-lent", "functions", step))
+    c.dag(dag.name, [c.function(step)], fused=True)
+    assert of(dag.name) == [step]
+
+
+@pytest.mark.parametrize("direct", [True, False])
+def test_an_error_is_of_the_function_that_raised_it(c, direct):
+    def broken(x):
+        raise ZeroDivisionError("no \"luck\" today")
+
+    names = [fresh_name("fine"), fresh_name("broken"), fresh_name("after")]
+    functions = [c.register(function, name) for function, name in
+                 zip((lambda x: x, broken, lambda x: x), names)]
+    dag = c.dag(fresh_name("breaks"), functions, list(zip(names, names[1:])), fused=True)
+    with pytest.raises(ZeroDivisionError) as raised:
+        dag(1, direct=direct).get(timeout=60)
+    error = raised.value
+    assert (error.kind, error.message, error.function) == ("ZeroDivisionError", 'no "luck" today', names[1])
+    assert any("in broken" in line for line in error.trace), error.trace
+
+
+def test_what_took_too_long_is_of_nobody(c):
+    def endless():
+        while True:
+            pass
+
+    dag = chain(c, endless, lambda x: x, timeout=1)
+    with pytest.raises(FunctionError, match="timed out after 2.00 seconds") as raised:
+        dag().get(timeout=60)
+    assert raised.value.function == dag.name
+
+
+def test_when_a_function_is_updated_the_functions_run_by_themselves(server, c):
+    names = [fresh_name("one"), fresh_name("two")]
+    pids = lambda by: lambda *before: [*before, by, __import__("os").readlink("/proc/self/ns/pid")]
+    functions = [c.register(pids(name), name) for name in names]
+    edge = [tuple(names)]
+    dag = c.dag(fresh_name("fresh"), functions, edge, fused=True)
+
+    def run():
+        (first, one), second, two = dag().get()
+        return first, second, one == two
+
+    assert run() == (*names, True)
+    c.register(pids("new"), names[0])
+    assert kept(c, dag.name)["fused"]["current"] is False
+    assert f"{dag.name} (out of date)" in server.squall("dag", "ls").stdout
+    assert run() == ("new", names[1], False)
+    c.dag(dag.name, functions, edge, fused=True)
+    assert run() == ("new", names[1], True)
+    c.register(pids("new"), names[0], environment={"OTHER": "1"})
+    assert run() == ("new", names[1], False), "also of a changed configuration"
+    c.dag(dag.name, functions, edge, fused=True)
+    c.delete_function(dag.name)
+    assert run() == ("new", names[1], False), "also where the function that held them is gone"
+
+
+def test_output_is_in_the_log_of_the_composition(server, c):
+    dag = chain(c, lambda: print("from the first"), lambda _: print("from the second"))
+    dag().get()
+    lines = server.squall("logs", dag.name).stdout
+    assert lines.index("from the first") < lines.index("from the second")
+    assert lines.count("REPORT RequestId") == 1
+
+
+def test_limits_are_added_up_and_lambda_invokes_the_composition(client, c):
+    one = c.register(lambda x: x["a"], fresh_name("one"), memory=512, timeout=2, environment={"AA": "1"})
+    two = c.register(lambda x: x + 1, fresh_name("two"), memory=256, timeout=3, environment={"BB": "2"})
+    dag = c.dag(fresh_name("sums"), [two, one], [(one.name, two.name)], fused=True)
+    made = client.get_function_configuration(FunctionName=dag.name)
+    assert (made["MemorySize"], made["Timeout"]) == (768, 5)
+    assert {"AA": "1", "BB": "2"}.items() <= made["Environment"]["Variables"].items()
+    answer = client.invoke(FunctionName=dag.name, Payload=b'{"a": 41}')
+    assert json.loads(answer["Payload"].read()) == 42
+
+
+def test_a_run_is_executed_again_when_its_process_is_killed(c):
+    rendezvous = Rendezvous()
+    dag = chain(c, meet, lambda x: x * x)
+    future = dag(3, rendezvous.port)
+    killed, _ = rendezvous.arrival()
+    os.kill(killed, 9)
+    _, let_go = rendezvous.arrival()
+    let_go()
+    assert future.get(timeout=60) == 16
+
+
+def test_it_is_still_fused_after_kill_9(workdir):
+    with judged(Server(workdir / "fused-killed")) as server:
+        server.start()
+        dag = chain(connected(server), lambda x: x + 1, lambda x: x * x)
+        server.kill9()
+        server.start()
+        again = connected(server)
+        assert again.get_dag(dag.name)(3).get() == 16
+        assert kept(again, dag.name)["fused"]["current"] is True
+
+
+def test_the_function_goes_with_the_composition(c):
+    dag = chain(c, lambda x: x + 1)
+    (step,) = [one["name"] for one in kept(c, dag.name)["functions"]]
+    assert c.functions(dag.name) == [dag.name]
+    c.dag(dag.name, [c.function(step)])
+    assert "fused" not in kept(c, dag.name) and c.functions(dag.name) == []
+    c.dag(dag.name, [c.function(step)], fused=True)
+    c.delete_dag(dag.name)
+    assert c.functions(dag.name) == [] and c.functions(step) == [step]
+
+
+def test_what_cannot_be_fused_is_refused_in_words(client, c, tmp_path):
+    def check(words, *functions, name=None, error=ValueError):
+        names = [getattr(one, "name", one) for one in functions]
+        name = name or fresh_name("bad")
+        with pytest.raises(error, match=words):
+            c.dag(name, functions, list(zip(names, names[1:])), fused=True)
+
+    one = c.register(lambda x: x, fresh_name("one"), environment={"MODE": "a"})
+    other = c.register(lambda x: x, fresh_name("other"), environment={"MODE": "b"})
+    check("different values of the environment variable MODE", one, other)
+    event = create(client, "def handler(event, context):\n    return event\n")
+    check(f"`{event}` was not deployed by `register`", one, event)
+    check(f"there is a function `{one.name}`: .* give this composition another", one, name=one.name)
+    check(f"there is a function `{event}`", one, name=event)
+    assert json.loads(client.invoke(FunctionName=event, Payload=b"1")["Payload"].read()) == 1, "it is as it was"
+
+    def including(text):
+        (tmp_path / "notes.txt").write_text(text)
+        return c.register(lambda x: x, fresh_name("including"), include=[tmp_path / "notes.txt"])
+
+    check("have different files `notes.txt`", including("a"), including("b"))
+    with pytest.raises(Refused, match="the DAG has a cycle: "):
+        c.dag(fresh_name("bad"), [one], [(one.name, one.name)], fused=True)
+    spec = {"functions": [{"name": event}], "fused": {"function": event}}
+    with pytest.raises(Refused, match="takes JSON events: only functions that a client registered can be fused"):
+        c._json("PUT", ("squall", "v1", "dags", "bad"), spec)
+    spec = {"functions": [{"name": one.name, "takes": "arguments"}], "fused": {"function": "ghost"}}
+    with pytest.raises(Refused, match="there is no function .*ghost.* to fuse"):
+        c._json("PUT", ("squall", "v1", "dags", "bad"), spec)
+    assert "bad" not in c.dags()
