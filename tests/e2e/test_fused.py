@@ -1,7 +1,9 @@
 """Compositions that run in one process: what they compute is what the functions compute by themselves."""
 
+import dataclasses
 import json
 import os
+import threading
 
 import pytest
 
@@ -11,7 +13,9 @@ from squall_server import Server
 from test_dags import Rendezvous, connected, meet
 
 from squall import Ref
-from squall.client import FunctionError, Refused
+from squall.client import Function, FunctionError, Refused
+
+pytestmark = pytest.mark.expected_log("the DAG that is fused to it runs its functions by themselves")
 
 
 @pytest.fixture(scope="module")
@@ -126,15 +130,27 @@ def test_each_function_has_its_own_bucket_and_nobody_elses(c):
     assert raised.value.kind == "NotBound"
 
 
-def test_a_bucket_that_is_no_longer_theirs_is_taken_away(server, c):
+def test_buckets_that_are_bound_and_taken_away_afterwards(c):
+    def look():
+        import squall
+
+        return squall.bucket("fused-lent").get("key")
+
     c.create_bucket("fused-lent")
-    dag = chain(c, lambda: 1, buckets=["fused-lent"])
-    of = lambda name: c._json("GET", ("squall", "v1", "functions", name, "buckets"))["buckets"]
+    c.put("fused-lent", "key", 42)
+    dag = chain(c, look, buckets=["fused-lent"])
     (step,) = [one["name"] for one in kept(c, dag.name)["functions"]]
-    assert of(dag.name) == sorted(["fused-lent", step])
-    c._json("DELETE", ("squall", "v1", "buckets", "fused-lent", "functions", step))
+    bound = lambda: c._json("GET", ("squall", "v1", "functions", dag.name, "buckets"))["buckets"]
+    assert (dag().get(), bound()) == (42, sorted(["fused-lent", step]))
+    binding = ("squall", "v1", "buckets", "fused-lent", "functions", step)
+    c._json("DELETE", binding)
+    assert kept(c, dag.name)["fused"]["current"] is False
+    with pytest.raises(FunctionError, match="NotBound"):
+        dag().get()
     c.dag(dag.name, [c.function(step)], fused=True)
-    assert of(dag.name) == [step]
+    assert bound() == [step]
+    c._json("PUT", binding)
+    assert dag().get() == 42, "by itself, until it is fused again"
 
 
 @pytest.mark.parametrize("direct", [True, False])
@@ -151,6 +167,36 @@ def test_an_error_is_of_the_function_that_raised_it(c, direct):
     error = raised.value
     assert (error.kind, error.message, error.function) == ("ZeroDivisionError", 'no "luck" today', names[1])
     assert any("in broken" in line for line in error.trace), error.trace
+
+
+def test_exceptions_and_results_that_cannot_travel_are_of_their_function(c):
+    @dataclasses.dataclass(frozen=True)
+    class Frozen(Exception):
+        code: int
+
+    def freeze():
+        raise Frozen(7)
+
+    def check(kind, *functions):
+        dag = chain(c, *functions)
+        names = [one["name"] for one in kept(c, dag.name)["functions"]]
+        with pytest.raises(FunctionError) as raised:
+            dag().get()
+        assert (raised.value.kind, raised.value.function) == (kind, names[-1])
+
+    check("Frozen", lambda: None, lambda _: freeze())
+    check("TypeError", lambda: None, lambda _: (x for x in range(3)))
+    check("Function.ResponseSizeTooLarge", lambda: None, lambda _: bytes(7_000_000))
+
+
+def test_what_fits_each_function_and_not_all_runs_by_itself(c):
+    size = 4_000_000
+    large = c.register(lambda: bytes(4_000_000), fresh_name("large"))
+    names = [fresh_name("one"), fresh_name("two"), fresh_name("total")]
+    functions = [c.register(len, names[0]), c.register(len, names[1]), c.register(lambda a, b: a + b, names[2])]
+    dag = c.dag(fresh_name("sizes"), functions, [(names[0], names[2]), (names[1], names[2])], fused=True)
+    args = {name: [large(direct=False)] for name in names[:2]}
+    assert dag(args=args).get(timeout=60) == 2 * size
 
 
 def test_what_took_too_long_is_of_nobody(c):
@@ -230,6 +276,22 @@ def test_it_is_still_fused_after_kill_9(workdir):
         assert kept(again, dag.name)["fused"]["current"] is True
 
 
+def test_runs_that_wait_get_what_they_were_started_with(c, client):
+    rendezvous = Rendezvous()
+    names = [fresh_name("meet"), fresh_name("square")]
+    functions = [c.register(meet, names[0]), c.register(lambda x: x * x, names[1])]
+    dag = c.dag(fresh_name("waits"), functions, [tuple(names)], fused=True)
+    client.put_function_concurrency(FunctionName=dag.name, ReservedConcurrentExecutions=1)
+    running = dag(1, rendezvous.port)
+    _, first = rendezvous.arrival()
+    waiting = [dag(2, rendezvous.port), dag(3, rendezvous.port, direct=False)]
+    c.delete_dag(dag.name)
+    first()
+    for _ in waiting:
+        rendezvous.arrival()[1]()
+    assert [one.get(timeout=60) for one in (running, *waiting)] == [4, 9, 16]
+
+
 def test_the_function_goes_with_the_composition(c):
     dag = chain(c, lambda x: x + 1)
     (step,) = [one["name"] for one in kept(c, dag.name)["functions"]]
@@ -241,33 +303,103 @@ def test_the_function_goes_with_the_composition(c):
     assert c.functions(dag.name) == [] and c.functions(step) == [step]
 
 
+def test_nobody_elses_function_goes_with_a_composition(server, c):
+    mine = c.register(lambda x: x, fresh_name("mine"))
+    name = fresh_name("trap")
+    revision = c._function_now(mine.name)[1]
+    c._json("PUT", ("squall", "v1", "dags", name), {
+        "functions": [{"name": mine.name, "takes": "arguments"}],
+        "fused": {"function": mine.name, "revisions": [revision, revision]},
+    })
+    c.delete_dag(name)
+    assert mine(1).get() == 1
+    dag = chain(c, lambda x: x + 1)
+    with pytest.raises(ValueError, match="holds those of the composition"):
+        c.register(lambda x: x, dag.name)
+    c.delete_function(dag.name)
+    c.delete_dag(dag.name)
+    assert dag.name not in c.dags()
+    dag = chain(c, lambda x: x + 1)
+    told = server.squall("dag", "rm", dag.name)
+    assert f"squall rm {dag.name}" in told.stderr, told
+    assert c.functions(dag.name) == [dag.name]
+    c.dag(dag.name, [mine])
+    assert c.functions(dag.name) == [], "keeping it again without finds it"
+
+
+def test_a_limit_of_one_function_is_kept(c, client):
+    dag = chain(c, lambda x: x + 1, lambda x: x * x)
+    step = kept(c, dag.name)["functions"][0]["name"]
+    client.put_function_concurrency(FunctionName=step, ReservedConcurrentExecutions=0)
+    with pytest.raises(FunctionError, match="took longer than 300 ms"):
+        dag(1, timeout=0.3).get()
+    client.delete_function_concurrency(FunctionName=step)
+    assert dag(1).get() == 4 and kept(c, dag.name)["fused"]["current"] is True
+
+
 def test_what_cannot_be_fused_is_refused_in_words(client, c, tmp_path):
     def check(words, *functions, name=None, error=ValueError):
         names = [getattr(one, "name", one) for one in functions]
         name = name or fresh_name("bad")
+        before = c.functions(name)
         with pytest.raises(error, match=words):
             c.dag(name, functions, list(zip(names, names[1:])), fused=True)
-
-    one = c.register(lambda x: x, fresh_name("one"), environment={"MODE": "a"})
-    other = c.register(lambda x: x, fresh_name("other"), environment={"MODE": "b"})
-    check("different values of the environment variable MODE", one, other)
-    event = create(client, "def handler(event, context):\n    return event\n")
-    check(f"`{event}` was not deployed by `register`", one, event)
-    check(f"there is a function `{one.name}`: .* give this composition another", one, name=one.name)
-    check(f"there is a function `{event}`", one, name=event)
-    assert json.loads(client.invoke(FunctionName=event, Payload=b"1")["Payload"].read()) == 1, "it is as it was"
+        assert name not in c.dags() and c.functions(name) == before, "nothing is left"
 
     def including(text):
         (tmp_path / "notes.txt").write_text(text)
         return c.register(lambda x: x, fresh_name("including"), include=[tmp_path / "notes.txt"])
 
+    one = c.register(lambda x: x, fresh_name("one"), environment={"MODE": "a"})
+    other = c.register(lambda x: x, fresh_name("other"), environment={"MODE": "b"})
+    atomic = c.register(lambda x: x, fresh_name("atomic"), environment={"SQUALL_CONSISTENCY": "atomic"})
+    limited = c.register(lambda x: x, fresh_name("limited"))
+    client.put_function_concurrency(FunctionName=limited.name, ReservedConcurrentExecutions=1)
+    event = create(client, "def handler(event, context):\n    return event\n")
+    check("different values of the environment variable MODE", one, other)
+    check("different values of the environment variable SQUALL_CONSISTENCY", one, atomic)
     check("have different files `notes.txt`", including("a"), including("b"))
-    with pytest.raises(Refused, match="the DAG has a cycle: "):
-        c.dag(fresh_name("bad"), [one], [(one.name, one.name)], fused=True)
-    spec = {"functions": [{"name": event}], "fused": {"function": event}}
-    with pytest.raises(Refused, match="takes JSON events: only functions that a client registered can be fused"):
-        c._json("PUT", ("squall", "v1", "dags", "bad"), spec)
-    spec = {"functions": [{"name": one.name, "takes": "arguments"}], "fused": {"function": "ghost"}}
-    with pytest.raises(Refused, match="there is no function .*ghost.* to fuse"):
-        c._json("PUT", ("squall", "v1", "dags", "bad"), spec)
-    assert "bad" not in c.dags()
+    check("give what `register` returned, or `client.function", one, event)
+    check("was not deployed by `register`", one, Function(c, event, True))
+    check("there is a function `.*give this composition another", one, name=one.name)
+    check("there is a function `.*give this composition another", one, name=event)
+    check("is no name for a fused composition", one, name="my.pipeline")
+    check("has reserved concurrency", one, limited, error=Refused)
+    with pytest.raises(Refused, match="the DAG has 2 sinks"):
+        c.dag(fresh_name("bad"), [one, c.register(lambda: 1, fresh_name("two"))], fused=True)
+    for edge, words in [((one.name, one.name), "has a cycle: "), ((one.name, "ghost"), "names `ghost`, which is not")]:
+        with pytest.raises(ValueError, match=words):
+            c.dag(fresh_name("bad"), [one], [edge], fused=True)
+    c.create_bucket("fused-namesake")
+    check("there is a bucket `fused-namesake`", one, name="fused-namesake")
+    assert json.loads(client.invoke(FunctionName=event, Payload=b"1")["Payload"].read()) == 1, "it is as it was"
+
+
+def test_a_failed_change_leaves_the_composition_as_it_was(c):
+    dag = chain(c, lambda x: x + 1, lambda x: x * x)
+    others = [c.register(lambda x: x, fresh_name("env"), environment={"MODE": mode}) for mode in "ab"]
+    with pytest.raises(ValueError, match="MODE"):
+        c.dag(dag.name, others, [(others[0].name, others[1].name)], fused=True)
+    assert dag(3).get() == 16 and kept(c, dag.name)["fused"]["current"] is True
+
+
+def test_two_clients_that_fuse_one_name_do_not_mix(c):
+    names = [fresh_name("add"), fresh_name("square")]
+    functions = [c.register(lambda x: x + 1, names[0]), c.register(lambda x: x * x, names[1])]
+    name = fresh_name("raced")
+    there, back = [tuple(names)], [tuple(reversed(names))]
+
+    def keep(edges):
+        for _ in range(3):
+            try:
+                c.dag(name, functions, edges, fused=True)
+            except Refused as error:
+                assert error.status in (409, 404), error
+
+    racing = [threading.Thread(target=keep, args=(edges,)) for edges in (there, back)]
+    for one in racing:
+        one.start()
+    for one in racing:
+        one.join()
+    edges = [tuple(edge) for edge in kept(c, name)["edges"]]
+    assert c.get_dag(name)(3).get() == {str(there): 16, str(back): 10}[str(edges)]

@@ -13,7 +13,7 @@ use squall_runtime::{Hosts, Runtime};
 use squall_store::logs::LogStore;
 use squall_store::{Op, Store};
 use squall_types::{
-    Body, Deliver, Encoding, FunctionRef, Invocation, Invoke, InvokeError, Outcome, RequestId, RevisionId,
+    Body, Deliver, Encoding, FunctionRef, Invocation, Invoke, InvokeError, Outcome, RequestId, Resolution,
     Streamed,
 };
 use tokio::runtime::Handle;
@@ -303,12 +303,15 @@ impl Invoke for Dispatcher {
         self.accept_with(invocation, Vec::new(), None).await
     }
 
-    async fn revision(&self, target: &FunctionRef) -> Result<RevisionId, InvokeError> {
+    async fn resolve(&self, target: &FunctionRef) -> Result<Resolution, InvokeError> {
         if self.inner.state().is_closed {
             return Err(InvokeError::ShuttingDown);
         }
         let resolved = self.inner.resolver.resolve(target)?;
-        Ok(resolved.revision.id)
+        Ok(Resolution {
+            revision: resolved.revision.id,
+            reserved_concurrency: resolved.reserved_concurrency,
+        })
     }
 }
 

@@ -61,7 +61,7 @@ pub(crate) async fn call(
     invocation: Invocation,
     stream: Option<Stream>,
 ) -> Result<Outcome, InvokeError> {
-    let resolved = inner.resolver.resolve(&invocation.target)?;
+    let resolved = resolve(&inner, &invocation)?;
     let counters = inner.metrics.of(&resolved.revision.name);
     let ended = call_resolved(inner, resolved, invocation, stream).await;
     counters.note(&ended);
@@ -84,13 +84,24 @@ async fn call_resolved(
             Obtained::Failed(failure) => {
                 return start_failed(&inner, permit, &resolved.revision, &invocation, failure).await;
             }
-            Obtained::Stale => resolved = inner.resolver.resolve(&invocation.target)?,
+            Obtained::Stale => resolved = resolve(&inner, &invocation)?,
         }
     }
     Err(InvokeError::Platform(format!(
         "`{}` was replaced too often while a call waited for an instance",
         invocation.target
     )))
+}
+
+/// What the call runs now, if it may.
+fn resolve(inner: &Inner, invocation: &Invocation) -> Result<Resolved, InvokeError> {
+    let resolved = inner.resolver.resolve(&invocation.target)?;
+    match invocation.revision {
+        Some(only) if only != resolved.revision.id => {
+            Err(InvokeError::Changed(invocation.target.to_string()))
+        }
+        _ => Ok(resolved),
+    }
 }
 
 fn admit(inner: &Arc<Inner>, resolved: &Resolved) -> Result<Permit, InvokeError> {

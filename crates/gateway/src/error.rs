@@ -210,6 +210,11 @@ impl From<InvokeError> for ApiError {
     fn from(error: InvokeError) -> Self {
         match error {
             InvokeError::NotFound(arn) => Self::not_found(format!("Function not found: {arn}")),
+            InvokeError::Changed(_) => Self::new(
+                StatusCode::CONFLICT,
+                "ResourceConflictException",
+                error.to_string(),
+            ),
             InvokeError::NotReady { state, reason } => Self::new(
                 StatusCode::CONFLICT,
                 "ResourceConflictException",

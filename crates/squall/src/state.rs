@@ -1,5 +1,6 @@
 //! The functions' state as the other engines need it: opened here, wired in `node`.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -8,7 +9,7 @@ use bytes::Bytes;
 use squall_host::to_state;
 use squall_state::{CacheId, Config, Key, SessionRequest, State, StateError};
 use squall_store::Store;
-use squall_types::MIB;
+use squall_types::{FunctionName, FunctionRef, MIB};
 use squall_workflow::dag::{Reference, RunId, SharedState, Value};
 
 use crate::up::UpArgs;
@@ -53,6 +54,17 @@ impl SharedState for RunState {
             session.finish().encode().map(Some)
         };
         begun().map_err(|error: StateError| error.to_string())
+    }
+
+    fn sees_what(&self, one: &FunctionRef, others: &[FunctionRef]) -> bool {
+        let seen = |function: &FunctionName| -> BTreeSet<String> {
+            let bound = self.0.bound(function).into_iter();
+            let own = function.to_string();
+            bound.map(|bucket| bucket.to_string()).chain([own]).collect()
+        };
+        let mut of_others: BTreeSet<String> = others.iter().flat_map(|other| seen(&other.name)).collect();
+        of_others.insert(one.name.to_string());
+        seen(&one.name) == of_others
     }
 
     async fn put(&self, key: &Reference, value: &Value) -> Result<(), String> {

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{Encoding, FunctionRef, SessionSeed, Version};
+use crate::{Encoding, FunctionRef, RevisionId, SessionSeed, Version};
 
 /// Names one invocation. Every attempt of an asynchronous event carries the same one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -53,6 +53,8 @@ pub struct Invocation {
     pub request_id: RequestId,
     /// The function that the caller named.
     pub target: FunctionRef,
+    /// The only revision of it that may run the event; `None` for whichever it is now.
+    pub revision: Option<RevisionId>,
     /// The event: a JSON document, unless `encoding` says otherwise. Empty means that the caller sent none.
     pub payload: Bytes,
     /// How the event is written. What is not JSON comes from another function or from Squall's own clients.
@@ -75,6 +77,7 @@ impl Invocation {
         Self {
             request_id: RequestId::random(),
             target,
+            revision: None,
             payload,
             encoding: Encoding::Json,
             client_context: None,

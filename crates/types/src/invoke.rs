@@ -53,19 +53,28 @@ pub trait Invoke: Send + Sync + 'static {
     /// As [`invoke`](Self::invoke); nothing was taken then.
     async fn accept(&self, invocation: Invocation) -> Result<(), InvokeError>;
 
-    /// Which revision of the function an invocation would run now. Runs nothing.
+    /// What an invocation would run now. Runs nothing.
     ///
     /// # Errors
     /// As [`invoke`](Self::invoke).
-    async fn revision(&self, target: &FunctionRef) -> Result<RevisionId, InvokeError>;
+    async fn resolve(&self, target: &FunctionRef) -> Result<Resolution, InvokeError>;
 
     /// Says whether the function could be invoked, and runs nothing.
     ///
     /// # Errors
     /// As [`invoke`](Self::invoke).
     async fn dry_run(&self, target: &FunctionRef) -> Result<(), InvokeError> {
-        self.revision(target).await.map(|_| ())
+        self.resolve(target).await.map(|_| ())
     }
+}
+
+/// What a function is at a moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Resolution {
+    /// The revision that runs: another one after each change that instances see.
+    pub revision: RevisionId,
+    /// The most of its invocations that run at once, where it has a limit of its own; 0 stops it.
+    pub reserved_concurrency: Option<u32>,
 }
 
 /// Which limit a throttled call met. The names are those of Lambda's `Reason`.
@@ -106,6 +115,9 @@ pub enum InvokeError {
         /// Lambda's `StateReason`, for a person.
         reason: String,
     },
+    /// The function has another revision than the only one that may run the event.
+    #[error("`{0}` was changed meanwhile")]
+    Changed(String),
     /// A limit was met; the call may be tried again.
     #[error("throttled: {}", reason.as_str())]
     Throttled {
@@ -148,7 +160,7 @@ impl InvokeError {
             | Self::ShuttingDown
             | Self::Platform(_)
             | Self::NotReady { .. } => true,
-            Self::NotFound(_) | Self::PayloadTooLarge { .. } => false,
+            Self::NotFound(_) | Self::Changed(_) | Self::PayloadTooLarge { .. } => false,
         }
     }
 }

@@ -23,7 +23,7 @@ pub use events::{
 };
 pub use function::{Code, PrepareError, Revision, RevisionId, RuntimeName, Version};
 pub use invocation::{FunctionError, Invocation, Outcome, Placement, RequestId, Usage};
-pub use invoke::{Invoke, InvokeError, ThrottleReason};
+pub use invoke::{Invoke, InvokeError, Resolution, ThrottleReason};
 pub use name::{AliasName, FunctionName, FunctionRef, NameError, Qualifier};
 pub use once::{First, IdempotencyKey, InvokeOnce, NoIdempotencyKey, OnceError};
 pub use session::{Encoding, NoEncoding, SessionSeed};

@@ -57,6 +57,9 @@ class Client:
         it may use beside its own. It runs on this program's version of Python.
         """
         code, sha256 = package(function, include)
+        if client_fuse.holder(self, name, _MARK):
+            raise ValueError("the function `{0}` holds those of the composition `{0}`: register another name, or "
+                             "`delete_dag` it first".format(name))
         settings = {
             "Runtime": "python3.{}".format(sys.version_info[1]), "Handler": HANDLER, "Role": _ROLE,
             "MemorySize": memory, "Timeout": timeout,
@@ -97,7 +100,7 @@ class Client:
         `fused`: all functions run in one process, one after the other, and a result goes to the next as the object
         that it is. That process is a function of the composition's name: memory and time are the sums of theirs, their
         output is in its logs, and no wall is between them. When one of them is updated, runs have them by themselves
-        again until the composition is kept again.
+        again until the composition is kept again; docs/state.md has all differences.
         """
         nodes = []
         for function in functions:
@@ -107,12 +110,11 @@ class Client:
                 nodes.append({"name": function, "takes": "event"})
         names = lambda edge: [end.name if isinstance(end, Function) else end for end in edge]
         spec = {"functions": nodes, "edges": [names(edge) for edge in edges]}
-        before = self._fused_function(name)
-        self._json("PUT", ("squall", "v1", "dags", name), spec)
         if fused:
             client_fuse.fuse(self, name, spec, _MARK)
-        elif before:
-            self.delete_function(before)
+        else:
+            self._json("PUT", ("squall", "v1", "dags", name), spec)
+            self._delete_holder(name)
         return Dag(self, name)
 
     def get_dag(self, name):
@@ -127,10 +129,8 @@ class Client:
 
     def delete_dag(self, name):
         """Forgets a composition. Its runs go on."""
-        fused = self._fused_function(name)
         self._json("DELETE", ("squall", "v1", "dags", name))
-        if fused:
-            self.delete_function(fused)
+        self._delete_holder(name)
 
     def create_bucket(self, name, durability=None):
         """Makes a bucket of the shared state; one that is there already stays. `durability`: "durable", "buffered",
@@ -193,14 +193,20 @@ class Client:
         open_ones[run_id] = weakref.ref(future)
         return future
 
-    def _fused_function(self, dag):
-        """The name of the function that a composition is fused to, if it is."""
-        answer = self._endpoint.call(self._endpoint.request("GET", ("squall", "v1", "dags", dag)))
-        if answer.status == 404:
-            return None
+    def _delete_holder(self, dag):
+        """Removes the function that holds a composition's, if there is one."""
+        if client_fuse.holder(self, dag, _MARK):
+            self._lambda("DELETE", dag, expect_absent=True)
+
+    def _function_now(self, name):
+        """(what Lambda's GetFunction says, the revision that calls run)."""
+        path = (_LAMBDA, "functions", name)
+        answer = self._endpoint.call(self._endpoint.request("GET", path))
         if answer.status >= 300:
             raise refusal(answer)
-        return json.loads(answer.body).get("fused", {}).get("function")
+        if "squall-revision" not in answer.headers:
+            raise Refused("ResourceConflictException", "`{}` cannot be called yet".format(name), 409)
+        return json.loads(answer.body), answer.headers["squall-revision"]
 
     def _package(self, location):
         """The bytes of a function's zip."""

@@ -1,6 +1,7 @@
 """Makes one function of a composition's functions: it runs them one after the other in its one process."""
 
 import graphlib
+import re
 
 from .client_future import Refused
 from .client_package import FUSED_HANDLER, HANDLER, fused_package
@@ -8,9 +9,21 @@ from .client_package import FUSED_HANDLER, HANDLER, fused_package
 INPUTS = "inputs"
 # Lambda's limits.
 _MEMORY_MAX, _TIMEOUT_MAX = 10240, 900
+_NAME = re.compile("[A-Za-z0-9_-]{1,64}")
 _SAME = ("Runtime", "Role", "EphemeralStorage")
-# A function that somebody updates meanwhile is fused again as it is then.
+# Functions that somebody changes meanwhile are fused again as they are then.
 _ATTEMPTS = 5
+
+
+def holder(client, name, mark):
+    """Whether there is a function that holds those of the composition `name`. False where the caller may not look."""
+    try:
+        there = client._lambda("GET", name, "configuration", expect_absent=True)
+    except Refused as error:
+        if error.status == 403:
+            return False
+        raise
+    return there is not None and _is_holder(there, mark)
 
 
 def fuse(client, name, spec, mark):
@@ -18,31 +31,50 @@ def fuse(client, name, spec, mark):
 
     `mark` is the environment variable that says what a function takes.
     """
-    names = [node["name"] for node in spec["functions"]]
-    _check_name(client, name, mark)
-    for _ in range(_ATTEMPTS):
-        functions = [client._lambda("GET", one) for one in names]
-        configurations = [one["Configuration"] for one in functions]
-        settings = _settings(configurations, mark)
-        by_name = dict(zip(names, functions))
+    is_new = _check_name(client, name, mark)
+    by_event = next((node["name"] for node in spec["functions"] if node["takes"] == "event"), None)
+    if by_event is not None:
+        raise ValueError("`{0}` was given by its name, and so takes a JSON event: give what `register` returned, or "
+                         "`client.function({0!r})`".format(by_event))
+    for attempt in range(_ATTEMPTS):
+        functions = {node["name"]: client._function_now(node["name"]) for node in spec["functions"]}
+        settings = _settings([one["Configuration"] for one, _ in functions.values()], mark)
         order = _order(spec)
-        steps = [{"name": one, "bucket": by_name[one]["Configuration"]["FunctionName"], "upstream": upstream}
-                 for one, upstream in order]
-        packages = [client._package(by_name[one]["Code"]["Location"]) for one, _ in order]
-        client._deploy(name, settings, *fused_package(steps, packages))
-        _bind(client, name, {step["bucket"] for step in steps})
-        client._json("PUT", ("squall", "v1", "dags", name), dict(spec, fused={"function": name}))
-        now = [client._lambda("GET", one, "configuration")["RevisionId"] for one in names]
-        if now == [one["RevisionId"] for one in configurations]:
-            return
-    raise Refused("ResourceConflictException", "the functions of `{}` kept changing while they were fused".format(name), 409)
+        bucket = lambda one: functions[one][0]["Configuration"]["FunctionName"]
+        steps = [{"name": one, "bucket": bucket(one), "upstream": upstream} for one, upstream in order]
+        code, sha256 = fused_package(steps, [client._package(functions[one][0]["Code"]["Location"]) for one, _ in order])
+        try:
+            wanted = _buckets(client, name, {step["bucket"] for step in steps})
+            client._deploy(name, settings, code, sha256)
+            _bind(client, name, wanted)
+            made, revision = client._function_now(name)
+            if made["Configuration"]["CodeSha256"] != sha256:
+                raise Refused("ResourceConflictException", "somebody else fuses `{}` too".format(name), 409)
+            revisions = [before for _, before in functions.values()] + [revision]
+            fused = dict(spec, fused={"function": name, "revisions": revisions})
+            return client._json("PUT", ("squall", "v1", "dags", name), fused)
+        except Refused as error:
+            if error.status == 409 and attempt + 1 < _ATTEMPTS:
+                continue
+            if is_new:
+                client._lambda("DELETE", name, expect_absent=True)
+            raise
 
 
 def _check_name(client, name, mark):
+    """Whether the function that holds the others is still to be made."""
+    if not _NAME.fullmatch(name):
+        raise ValueError("`{}` is no name for a fused composition, which is a function's name too: use 1 to 64 of "
+                         "letters, digits, `-` and `_`".format(name))
     there = client._lambda("GET", name, "configuration", expect_absent=True)
-    if there is not None and _variables(there).get(mark) != INPUTS:
-        raise ValueError("there is a function `{0}`: what a composition is fused to has its name, so give this "
+    if there is not None and not _is_holder(there, mark):
+        raise ValueError("there is a function `{}`: what a composition is fused to has its name, so give this "
                          "composition another".format(name))
+    return there is None
+
+
+def _is_holder(configuration, mark):
+    return configuration["Handler"] == FUSED_HANDLER and _variables(configuration).get(mark) == INPUTS
 
 
 def _variables(configuration):
@@ -51,46 +83,86 @@ def _variables(configuration):
 
 def _settings(configurations, mark):
     """Those of the function that holds them: they must agree in what one process has one of; limits are added up."""
-    first, variables, owners = configurations[0], {}, {}
+    first = configurations[0]
     for one in configurations:
         if one.get("Handler") != HANDLER:
-            raise ValueError("`{}` was not deployed by `register`: only such functions can be fused".format(
-                one["FunctionName"]))
+            raise ValueError("`{}` was not deployed by `register`, and so cannot be fused".format(one["FunctionName"]))
         for key in _SAME:
             if one.get(key) != first.get(key):
                 raise ValueError("`{}` and `{}` differ in {} ({} and {}): functions that are fused share it".format(
                     first["FunctionName"], one["FunctionName"], key, first.get(key), one.get(key)))
-        for variable, value in _variables(one).items():
-            if variables.setdefault(variable, value) != value:
-                raise ValueError("`{}` and `{}` have different values of the environment variable {}: functions that "
-                                 "are fused share it".format(owners[variable], one["FunctionName"], variable))
-            owners.setdefault(variable, one["FunctionName"])
     total = lambda key, most: min(most, sum(one[key] for one in configurations))
     return dict(
         {key: first[key] for key in _SAME if key in first},
         Handler=FUSED_HANDLER, MemorySize=total("MemorySize", _MEMORY_MAX), Timeout=total("Timeout", _TIMEOUT_MAX),
-        Environment={"Variables": dict(variables, **{mark: INPUTS})},
+        Environment={"Variables": dict(_environment(configurations), **{mark: INPUTS})},
     )
+
+
+def _environment(configurations):
+    """All variables. Those of the platform are settings: one that has none has its default."""
+    together, owners = {}, {}
+    names = sorted({name for one in configurations for name in _variables(one)})
+    for name in names:
+        for one in configurations:
+            value = _variables(one).get(name)
+            if value is None and not name.startswith("SQUALL_"):
+                continue
+            owner = owners.setdefault(name, one["FunctionName"])
+            if together.setdefault(name, value) != value:
+                raise ValueError("`{}` and `{}` have different values of the environment variable {} ({} and {}): "
+                                 "functions that are fused share it".format(
+                                     owner, one["FunctionName"], name, together[name], value))
+    return together
 
 
 def _order(spec):
     """[(name, those whose results it gets)], each after those."""
     upstream = {node["name"]: [] for node in spec["functions"]}
     for source, target in spec["edges"]:
+        unknown = {source, target} - upstream.keys()
+        if unknown:
+            raise ValueError("an edge names `{}`, which is not a function of the DAG".format(unknown.pop()))
         upstream[target].append(source)
-    return [(name, upstream[name]) for name in graphlib.TopologicalSorter(upstream).static_order()]
+    try:
+        return [(name, upstream[name]) for name in graphlib.TopologicalSorter(upstream).static_order()]
+    except graphlib.CycleError as error:
+        raise ValueError("the DAG has a cycle: {}".format(" → ".join(error.args[1]))) from None
 
 
-def _bind(client, name, functions):
-    """It sees what they see: their own buckets and those bound to them, and nothing else."""
-    bound = lambda function: set(client._json("GET", ("squall", "v1", "functions", function, "buckets"))["buckets"])
+def _buckets(client, name, functions):
+    """The buckets that functions see between them: their own, which are made, and those bound to them."""
     wanted = set(functions)
     for function in functions:
-        client.create_bucket(function)
-        wanted |= bound(function)
-    there = bound(name)
+        wanted |= _bound(client, function)
+    if name not in wanted and _has_bucket(client, name):
+        raise ValueError("there is a bucket `{}`, which the functions do not see and a function of its name does: give "
+                         "this composition another name".format(name))
+    for function in sorted(functions):
+        if not _has_bucket(client, function):
+            client.create_bucket(function)
+    return wanted - {name}
+
+
+def _bind(client, name, wanted):
+    """Binds to a function exactly the buckets that are wanted."""
+    there = _bound(client, name)
     path = lambda bucket: ("squall", "v1", "buckets", bucket, "functions", name)
     for bucket in sorted(wanted - there):
         client._json("PUT", path(bucket))
     for bucket in sorted(there - wanted):
         client._json("DELETE", path(bucket))
+
+
+def _bound(client, function):
+    return set(client._json("GET", ("squall", "v1", "functions", function, "buckets"))["buckets"])
+
+
+def _has_bucket(client, name):
+    try:
+        client._json("GET", ("squall", "v1", "buckets", name))
+    except Refused as error:
+        if error.status == 404:
+            return False
+        raise
+    return True

@@ -20,15 +20,20 @@ class _Step:
         buckets.act_for(bucket)
         self.function = arguments.load("squall_fused", "{}.pickle".format(number))
 
-    def run(self, given, results):
+    def run(self, given, results, finish):
+        """What it returns, as `finish` makes it of that."""
         buckets.act_for(self.bucket)
         try:
             own = arguments.resolve(given.get(self.name, []))
-            return self.function(*own, *[result.take() for result in map(results.get, self.upstream)])
+            return finish(self.function(*own, *[result.take() for result in map(results.get, self.upstream)]))
         except Exception as error:
-            # The caller is told whose error it is, as where each function has a process of its own.
-            error.__squall_function__ = self.name
+            # The caller is told whose error it is, as where each function has a process of its own. The exception's
+            # class has no say in it.
+            object.__getattribute__(error, "__dict__")["__squall_function__"] = self.name
             raise
+
+    def result(self, value):
+        return _Result(value, self.consumers)
 
 
 class _Result:
@@ -61,6 +66,5 @@ def handler(event, context):
     given = arguments.read_inputs(event.data) if is_run else {_steps[0].name: [event]}
     results = {}
     for step in _steps[:-1]:
-        results[step.name] = _Result(step.run(given, results), step.consumers)
-    value = _steps[-1].run(given, results)
-    return arguments.answer(value) if is_run else value
+        results[step.name] = step.run(given, results, step.result)
+    return _steps[-1].run(given, results, arguments.answer if is_run else lambda value: value)

@@ -164,6 +164,7 @@ impl Event {
         Invocation {
             request_id: self.request_id,
             target: self.target.clone(),
+            revision: None,
             payload: self.payload.clone(),
             client_context: self.client_context.clone(),
             trace_id: self.trace_id.clone(),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use squall_types::InvokeError;
+use squall_types::{Invocation, Invoke, InvokeError};
 
 use super::fake::*;
 use crate::DispatcherConfig;
@@ -85,6 +85,28 @@ async fn a_call_that_waits_while_its_function_is_replaced_runs_the_new_code() {
     pass(SECOND).await;
     assert_eq!(*world.ledger.retired.lock().unwrap(), [old]);
     assert_eq!(world.ledger.alive(), 1, "the old start's instance is gone");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_for_one_revision_runs_no_other() {
+    let script = Script {
+        birth: Birth::Init(SECOND),
+        act: Act::Echo(AT_ONCE),
+    };
+    let world = world(script).await;
+    let only = |revision| Invocation {
+        revision: Some(revision),
+        ..event("f")
+    };
+    let old = world.functions_revision("f");
+    let (dispatcher, waiting) = (world.dispatcher.clone(), only(old));
+    let waiting = tokio::spawn(async move { dispatcher.invoke(waiting).await });
+    pass(TENTH).await;
+    let new = world.put("f", Script::act(Act::Echo(AT_ONCE)), None);
+    assert!(matches!(waiting.await.unwrap(), Err(InvokeError::Changed(_))));
+    let late = world.dispatcher.invoke(only(old)).await;
+    assert!(matches!(late, Err(InvokeError::Changed(_))));
+    assert!(world.dispatcher.invoke(only(new)).await.unwrap().result.is_ok());
 }
 
 #[tokio::test(start_paused = true)]

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use squall_store::{Memory, Store};
 use squall_types::{
-    Encoding, FunctionError, FunctionRef, Home, Invocation, Invoke, InvokeError, Outcome, RevisionId,
+    Encoding, FunctionError, FunctionRef, Home, Invocation, Invoke, InvokeError, Outcome, Resolution,
     ThrottleReason, Usage, Version,
 };
 use tokio::sync::mpsc;
@@ -53,7 +53,7 @@ impl Invoke for Function {
         unreachable!("mappings wait for their functions")
     }
 
-    async fn revision(&self, _: &FunctionRef) -> Result<RevisionId, InvokeError> {
+    async fn resolve(&self, _: &FunctionRef) -> Result<Resolution, InvokeError> {
         unreachable!("mappings do not look at their functions")
     }
 }

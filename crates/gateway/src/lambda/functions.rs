@@ -2,7 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
-use http::{Response, StatusCode, header};
+use http::header::{self, HeaderName, HeaderValue};
+use http::{Response, StatusCode};
 use serde_json::{Value, json};
 use squall_registry::{CreateFunction, FunctionConfig, Page, UpdateCode, UpdateConfiguration};
 use squall_types::RuntimeName;
@@ -15,6 +16,8 @@ use crate::sigv4::presign;
 
 /// How long a link to a package is valid, as on Lambda.
 const LINK_VALID: Duration = Duration::from_secs(600);
+/// What calls of the function run: another one after each change that instances see. Not of Lambda's API.
+const REVISION: HeaderName = HeaderName::from_static("squall-revision");
 
 impl Call<'_> {
     pub(super) async fn create_function(&self) -> Answer {
@@ -66,7 +69,10 @@ impl Call<'_> {
     }
 
     pub(super) fn get_function(&self) -> Answer {
-        let function = self.gateway.registry.function(&self.target()?)?;
+        let target = self.target()?;
+        // Before the rest: whoever compares later sees what changes in between.
+        let runs = self.gateway.registry.resolve(&target).ok();
+        let function = self.gateway.registry.function(&target)?;
         let mut shape = json!({
             "Configuration": self.configuration(&function.config),
             "Code": { "RepositoryType": "S3", "Location": self.package_link(&function.package_sha256_hex)? },
@@ -77,7 +83,13 @@ impl Call<'_> {
         if let Some(reserved) = function.reserved_concurrency {
             shape["Concurrency"] = json!({ "ReservedConcurrentExecutions": reserved });
         }
-        Ok(reply::json(StatusCode::OK, &shape))
+        let mut answer = reply::json(StatusCode::OK, &shape);
+        if let Some(runs) = runs {
+            let revision = HeaderValue::try_from(runs.revision.id.to_string());
+            let revision = revision.map_err(ApiError::platform)?;
+            answer.headers_mut().insert(REVISION, revision);
+        }
+        Ok(answer)
     }
 
     pub(super) fn get_function_configuration(&self) -> Answer {

@@ -84,6 +84,7 @@ impl Call<'_> {
         Ok(Invocation {
             request_id: self.request_id,
             target: self.target()?,
+            revision: None,
             payload: payload(&self.body)?,
             client_context: self.client_context()?,
             trace_id: Some(trace::id(&self.head.headers, self.request_id)),

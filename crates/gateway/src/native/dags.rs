@@ -122,7 +122,9 @@ impl From<DagError> for ApiError {
             DagError::NotFound(_) => Self::not_found(text),
             DagError::Topology(_) | DagError::Invalid(_) => Self::validation(text),
             DagError::Throttled(_) => Self::throttled(text),
-            DagError::Exists(_) => Self::new(StatusCode::CONFLICT, "ResourceConflictException", text),
+            DagError::Exists(_) | DagError::Conflict(_) => {
+                Self::new(StatusCode::CONFLICT, "ResourceConflictException", text)
+            }
             DagError::ShuttingDown => squall_types::InvokeError::ShuttingDown.into(),
             DagError::Store(_) | DagError::Record { .. } => Self::platform(text),
         }

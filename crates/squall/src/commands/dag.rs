@@ -231,9 +231,17 @@ async fn runs(args: ListArgs) -> anyhow::Result<ExitCode> {
 async fn remove(args: RemoveArgs) -> anyhow::Result<ExitCode> {
     let client = Client::connect(&args.server)?;
     for name in &args.names {
+        // Who may only forget it is not told what was made for it.
+        let dag = client.send(Call::new(Method::GET, dag_path(name))).await;
+        let dag: Option<Dag> = dag.ok().and_then(|answer| answer.json().ok());
         let call = Call::new(Method::DELETE, dag_path(name));
         let attempted = || format!("could not forget the DAG `{name}`");
         client.send(call).await.with_context(attempted)?;
+        if let Some(Fused { function, .. }) = dag.and_then(|dag| dag.fused) {
+            print::note(&format!(
+                "its functions were fused to `{function}`, which is still deployed: squall rm {function}"
+            ));
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

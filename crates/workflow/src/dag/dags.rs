@@ -12,7 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use super::catalog::{Catalog, now_ms};
 use super::execute::{self, Stopped};
-use super::fused;
+use super::fused::{self, OutOfDate};
 use super::place::Places;
 use super::record::{self, ENDINGS, EXPIRIES, RUNS, RunRecord};
 use super::run::{Run, Settled};
@@ -52,6 +52,7 @@ pub(crate) struct Inner {
     /// Held for the length of a look or a change, never across an await.
     table: Mutex<Table>,
     pub(crate) running: Semaphore,
+    pub(crate) out_of_date: OutOfDate,
     /// Recorded runs, and direct runs whose callers left.
     pub(crate) tasks: TaskTracker,
     /// Runs that were accepted before the restart, for the one `run`.
@@ -105,6 +106,7 @@ impl Dags {
             places: Places::new(state.caches(), seed),
             running: Semaphore::new(config.running_max),
             table: Mutex::new(Table::default()),
+            out_of_date: OutOfDate::default(),
             tasks: TaskTracker::new(),
             recovered: Mutex::default(),
             config,
@@ -126,7 +128,7 @@ impl Dags {
     /// # Errors
     /// The DAG's fault, or a function that is not there.
     pub async fn register(&self, name: &str, spec: Spec) -> Result<Arc<Topology>, DagError> {
-        let mut topology = Topology::new(spec)?;
+        let topology = Topology::new(spec)?;
         for (node, target) in topology.targets.iter().enumerate() {
             match self.inner.invoke.dry_run(target).await {
                 Err(InvokeError::NotFound(_)) => {
@@ -140,7 +142,7 @@ impl Dags {
                 Ok(()) | Err(_) => {}
             }
         }
-        fused::note(&self.inner, &mut topology).await?;
+        fused::check(&self.inner, &topology).await?;
         self.inner.catalog.put(name, topology.spec).await
     }
 
@@ -162,7 +164,7 @@ impl Dags {
 
     /// Whether a run of a DAG would run in the one function that holds its functions.
     pub async fn runs_fused(&self, dag: &Topology) -> bool {
-        fused::current(&self.inner, dag).await.is_some()
+        matches!(fused::current(&self.inner, dag).await, Ok(Some(_)))
     }
 
     /// All DAGs, by name.

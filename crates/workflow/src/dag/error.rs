@@ -16,6 +16,9 @@ pub enum DagError {
     /// Arguments or options that cannot be meant.
     #[error("{0}")]
     Invalid(String),
+    /// Something is not what the caller took it for.
+    #[error("{0}")]
+    Conflict(String),
     /// As many runs as there may be, or as many bytes of them; the call may be tried again.
     #[error("{0}")]
     Throttled(String),

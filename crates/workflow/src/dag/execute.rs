@@ -72,8 +72,8 @@ async fn attempts(inner: &Inner, run: &Run) -> Result<Ending, Stopped> {
 /// One attempt: the sink's value, or the first error.
 async fn once(inner: &Inner, run: &Run, inputs: Option<&[Vec<Argument>]>) -> Result<Value, StepError> {
     let topology = &run.topology;
-    if let Some(fused) = fused::current(inner, topology).await {
-        return fused::run(inner, run, fused, inputs.unwrap_or(&run.inputs)).await;
+    if let Some(ended) = fused::run(inner, run, inputs.unwrap_or(&run.inputs)).await {
+        return ended;
     }
     let mut progress = Progress::new(topology);
     let mut answers: Vec<Option<Arc<Answer>>> = vec![None; topology.upstream.len()];

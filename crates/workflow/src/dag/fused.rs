@@ -1,89 +1,164 @@
 //! A DAG whose functions run in one process: operator fusion, after Cloudflow (Sreekanti et al., 2020).
 //!
-//! The function that holds them was made of the functions as they were. Whether they still are is looked at in each
-//! attempt, so a run gives what the functions would give by themselves, whatever became of them.
+//! The function that holds them was made of the functions as they were. Each attempt of a run looks whether they still
+//! are, and only that revision of it may run: where anything differs, the functions run by themselves.
+
+use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
 
 use serde::Deserialize;
-use squall_types::{Encoding, FunctionError, FunctionRef, InvokeError, RevisionId};
+use squall_types::{Encoding, FunctionError, InvokeError, RevisionId};
 
 use super::dags::Inner;
 use super::run::Run;
 use super::step::{self, Event, StepError};
 use super::{Argument, DagError, Topology, Value, write_inputs};
 
-/// Notes what the functions of a DAG are now, and the one that holds them.
-///
-/// # Errors
-/// A function that is not there, or cannot be invoked yet.
-pub(crate) async fn note(inner: &Inner, dag: &mut Topology) -> Result<(), DagError> {
-    let Some(target) = &dag.fused else { return Ok(()) };
-    let revisions = revisions(inner, dag, target).await.map_err(|error| match error {
-        InvokeError::ShuttingDown => DagError::ShuttingDown,
-        InvokeError::NotFound(arn) => DagError::Invalid(format!("there is no function {arn} to fuse")),
-        error => DagError::Invalid(format!("the DAG cannot be fused now: {error}")),
-    })?;
-    if let Some(fused) = &mut dag.spec.fused {
-        fused.revisions = revisions;
-    }
-    Ok(())
-}
+/// What the runtime says of an answer that is too large; it is the last function's.
+const RESPONSE_TOO_LARGE: &str = "Function.ResponseSizeTooLarge";
 
-/// The function that holds those of a DAG, where all are what they were.
-pub(crate) async fn current<'a>(inner: &Inner, dag: &'a Topology) -> Option<&'a FunctionRef> {
-    let (target, fused) = (dag.fused.as_ref()?, dag.spec.fused.as_ref()?);
-    match revisions(inner, dag, target).await {
-        Ok(now) if now == fused.revisions => Some(target),
-        Ok(_) => None,
-        Err(error) => {
-            tracing::debug!(function = %target, %error, "running the functions of a fused DAG by themselves");
-            None
+/// The functions that hold those of a DAG and are out of date, as far as the log has been told.
+#[derive(Debug, Default)]
+pub(crate) struct OutOfDate(Mutex<HashSet<String>>);
+
+impl OutOfDate {
+    fn told(&self, function: &str, why: &Stale) {
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.insert(function.to_owned()) {
+            tracing::warn!(
+                function,
+                "the DAG that is fused to it runs its functions by themselves: {why}"
+            );
         }
     }
-}
 
-async fn revisions(
-    inner: &Inner,
-    dag: &Topology,
-    target: &FunctionRef,
-) -> Result<Vec<RevisionId>, InvokeError> {
-    let mut revisions = Vec::with_capacity(dag.targets.len() + 1);
-    for function in dag.targets.iter().chain([target]) {
-        revisions.push(inner.invoke.revision(function).await?);
+    fn forget(&self, function: &str) {
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        told.remove(function);
     }
-    Ok(revisions)
 }
 
-/// Runs all functions of a DAG in the one that holds them.
+/// Why the function that holds the others must not stand for them.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Stale {
+    #[error("`{0}` was changed since they were fused")]
+    Changed(String),
+    #[error("`{0}` has reserved concurrency, which a process for several functions would not keep")]
+    Reserved(String),
+    #[error("it does not see the buckets that they see")]
+    Buckets,
+    #[error("`{function}`: {error}")]
+    Absent { function: String, error: InvokeError },
+}
+
+/// Looks at a DAG that is to be kept.
+///
+/// # Errors
+/// Where it could not run fused now.
+pub(crate) async fn check(inner: &Inner, dag: &Topology) -> Result<(), DagError> {
+    let Err(stale) = current(inner, dag).await else {
+        if let Some(target) = &dag.fused {
+            inner.out_of_date.forget(&target.to_string());
+        }
+        return Ok(());
+    };
+    let text = format!("the DAG cannot be fused: {stale}");
+    Err(match stale {
+        Stale::Absent {
+            error: InvokeError::ShuttingDown,
+            ..
+        } => DagError::ShuttingDown,
+        Stale::Absent { .. } | Stale::Reserved(_) => DagError::Invalid(text),
+        Stale::Changed(_) | Stale::Buckets => DagError::Conflict(text),
+    })
+}
+
+/// The revision of the function that holds those of a DAG, where it may stand for them; `None` where none does.
+///
+/// # Errors
+/// Why it may not.
+pub(crate) async fn current(inner: &Inner, dag: &Topology) -> Result<Option<RevisionId>, Stale> {
+    let (Some(target), Some(fused)) = (&dag.fused, &dag.spec.fused) else {
+        return Ok(None);
+    };
+    let functions = dag.targets.iter().chain([target]);
+    for (function, revision) in functions.zip(&fused.revisions) {
+        let resolved = inner.invoke.resolve(function).await;
+        let resolved = resolved.map_err(|error| Stale::Absent {
+            function: function.to_string(),
+            error,
+        })?;
+        if resolved.revision != *revision {
+            return Err(Stale::Changed(function.to_string()));
+        }
+        if resolved.reserved_concurrency.is_some() && function != target {
+            return Err(Stale::Reserved(function.to_string()));
+        }
+    }
+    if !inner.state.sees_what(target, &dag.targets) {
+        return Err(Stale::Buckets);
+    }
+    Ok(fused.revisions.last().copied())
+}
+
+/// Runs all functions of a DAG in the one that holds them. `None` where they are to run by themselves, and nothing has
+/// run.
 pub(crate) async fn run(
     inner: &Inner,
     run: &Run,
-    target: &FunctionRef,
     inputs: &[Vec<Argument>],
-) -> Result<Value, StepError> {
+) -> Option<Result<Value, StepError>> {
+    let target = run.topology.fused.as_ref()?;
+    let revision = match current(inner, &run.topology).await {
+        Ok(revision) => revision,
+        Err(stale) => {
+            inner.out_of_date.told(&target.to_string(), &stale);
+            return None;
+        }
+    };
     let names = run.topology.spec.functions.iter().map(|node| node.name.as_str());
     let event = Event {
         place: step::place(inner, inputs.iter().flatten()),
+        revision,
         payload: write_inputs(names.zip(inputs.iter().map(Vec::as_slice))).into(),
         encoding: Encoding::Bytes,
         travelling: Vec::new(),
         goes_on: false,
     };
-    let outcome = step::invoke(inner, run, target, event).await;
-    let outcome = outcome.map_err(|error| step::failed(&target.to_string(), &error))?;
-    let function = match &outcome.result {
-        Ok(_) => String::new(),
-        Err(error) => whose(&run.topology, target, error),
-    };
-    step::answer(&function, outcome).map(|answer| answer.value)
+    match step::invoke(inner, run, target, event).await {
+        Ok(outcome) => {
+            let function = match &outcome.result {
+                Ok(_) => String::new(),
+                Err(error) => whose(&run.topology, error),
+            };
+            Some(step::answer(&function, outcome).map(|answer| answer.value))
+        }
+        // It did not run: changed between the look and the call, or what fits each function is too large for all.
+        Err(
+            InvokeError::Changed(_)
+            | InvokeError::NotFound(_)
+            | InvokeError::NotReady { .. }
+            | InvokeError::PayloadTooLarge { .. },
+        ) => None,
+        Err(error) => Some(Err(step::failed(&target.to_string(), &error))),
+    }
 }
 
-/// Which function an error is of, where it says so; where the process died or took too long, nobody knows.
-fn whose(dag: &Topology, target: &FunctionRef, error: &FunctionError) -> String {
-    #[derive(Deserialize)]
-    struct Whose {
-        function: String,
+/// Which function an error is of, where it says so; where the process died or took too long, nobody knows, and it is
+/// of the one that holds them.
+fn whose(dag: &Topology, error: &FunctionError) -> String {
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Said {
+        function: Option<String>,
+        #[serde(rename = "errorType")]
+        kind: String,
     }
-    let said = serde_json::from_slice::<Whose>(&error.body).map(|whose| whose.function);
+    let said: Said = serde_json::from_slice(&error.body).unwrap_or_default();
     let is_one = |name: &String| dag.spec.functions.iter().any(|node| node.name == *name);
-    said.ok().filter(is_one).unwrap_or_else(|| target.to_string())
+    match said.function.filter(is_one) {
+        Some(function) => function,
+        None if said.kind == RESPONSE_TOO_LARGE => dag.name(dag.sink).to_owned(),
+        None => dag.fused.as_ref().map(ToString::to_string).unwrap_or_default(),
+    }
 }

@@ -112,7 +112,7 @@ pub enum Ending {
     Done(Value),
     /// A function failed, or could not run; nothing after it ran.
     Failed {
-        /// Its name within the DAG.
+        /// Its name within the DAG; of a fused one that does not know, the function that holds them all.
         function: String,
         /// JSON: `errorType`, `errorMessage`, and `stackTrace` where there is one.
         error: Bytes,

@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use squall_types::FunctionRef;
 
 use super::{Reference, RunId, Value};
 
@@ -21,6 +22,12 @@ pub trait SharedState: Send + Sync + 'static {
     /// In words for the caller: too many sessions, a level that cannot be.
     fn begin(&self, _level: Option<&str>, _run: RunId) -> Result<Option<Bytes>, String> {
         Ok(None)
+    }
+
+    /// Whether one function sees exactly the buckets that others see between them, the one of its own name aside.
+    /// In memory, no I/O.
+    fn sees_what(&self, _one: &FunctionRef, _others: &[FunctionRef]) -> bool {
+        true
     }
 
     /// Writes a run's result under a key. `Ok` means as durable as the bucket is.

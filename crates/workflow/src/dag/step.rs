@@ -6,7 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::Deserialize;
 use squall_types::{
-    Encoding, FunctionError, FunctionRef, Invocation, InvokeError, Outcome, Placement, RequestId, SessionSeed,
+    Encoding, FunctionError, FunctionRef, Invocation, InvokeError, Outcome, Placement, RequestId, RevisionId,
+    SessionSeed,
 };
 
 use super::dags::Inner;
@@ -52,6 +53,8 @@ const LOST: [&str; 7] = [
 /// What a function of a run is invoked with.
 pub(crate) struct Event<'a> {
     pub(crate) place: Option<Place<'a>>,
+    /// The only revision of the function that may run it.
+    pub(crate) revision: Option<RevisionId>,
     pub(crate) payload: Bytes,
     pub(crate) encoding: Encoding,
     /// Contexts of the sessions that it goes on with.
@@ -75,6 +78,7 @@ pub(crate) async fn run(
     })?;
     let event = Event {
         place: place(inner, arguments.iter()),
+        revision: None,
         payload,
         encoding,
         travelling,
@@ -97,6 +101,7 @@ pub(crate) async fn invoke(
         let invocation = Invocation {
             request_id: RequestId::random(),
             target: target.clone(),
+            revision: event.revision,
             payload: event.payload.clone(),
             encoding: event.encoding,
             client_context: None,

@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use squall_store::{Memory, Store};
 use squall_types::{
-    Encoding, FunctionError, FunctionRef, Invocation, Invoke, InvokeError, Outcome, Placement, RevisionId,
-    ThrottleReason, Usage, Version,
+    Encoding, FunctionError, FunctionRef, Invocation, Invoke, InvokeError, Outcome, Placement, Resolution,
+    RevisionId, ThrottleReason, Usage, Version,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -26,7 +26,7 @@ type Body = Box<dyn Fn(&Invocation, usize) -> Answer + Send + Sync>;
 #[derive(Default)]
 struct Functions {
     bodies: HashMap<String, Body>,
-    revisions: Mutex<HashMap<String, RevisionId>>,
+    resolved: Mutex<HashMap<String, Resolution>>,
     /// Functions that answer only once this is told to them.
     gate: Option<(String, tokio::sync::Semaphore)>,
     invoked: Mutex<Vec<Invocation>>,
@@ -47,8 +47,25 @@ impl Functions {
 
     /// Makes another revision of a function.
     fn update(&self, name: &str) {
-        let mut revisions = self.revisions.lock().expect("nobody panics");
-        revisions.insert(name.to_owned(), RevisionId::random());
+        self.set(name, RevisionId::random(), None);
+    }
+
+    fn set(&self, name: &str, revision: RevisionId, reserved_concurrency: Option<u32>) {
+        let resolution = Resolution {
+            revision,
+            reserved_concurrency,
+        };
+        let mut resolved = self.resolved.lock().expect("nobody panics");
+        resolved.insert(name.to_owned(), resolution);
+    }
+
+    fn resolution(&self, name: &str) -> Option<Resolution> {
+        let resolved = self.resolved.lock().expect("nobody panics");
+        resolved.get(name).copied()
+    }
+
+    fn revision(&self, name: &str) -> RevisionId {
+        self.resolution(name).expect("it is there").revision
     }
 
     /// A function of whole numbers.
@@ -102,6 +119,12 @@ impl Invoke for Functions {
         {
             gate.acquire().await.expect("nobody closes it").forget();
         }
+        if invocation
+            .revision
+            .is_some_and(|only| only != self.revision(&name))
+        {
+            return Err(InvokeError::Changed(name));
+        }
         let body = self.bodies.get(&name).ok_or(InvokeError::NotFound(name))?;
         Ok(Outcome {
             executed_version: Version::Latest,
@@ -117,10 +140,9 @@ impl Invoke for Functions {
         Err(InvokeError::ShuttingDown)
     }
 
-    async fn revision(&self, target: &FunctionRef) -> Result<RevisionId, InvokeError> {
-        let revisions = self.revisions.lock().expect("nobody panics");
-        let revision = revisions.get(target.name.as_str()).copied();
-        revision.ok_or_else(|| InvokeError::NotFound(target.to_string()))
+    async fn resolve(&self, target: &FunctionRef) -> Result<Resolution, InvokeError> {
+        self.resolution(target.name.as_str())
+            .ok_or_else(|| InvokeError::NotFound(target.to_string()))
     }
 }
 

@@ -1,7 +1,7 @@
 //! The shape of a DAG: which functions, and whose results go where. Checked once, when it is registered.
 
 use serde::{Deserialize, Serialize};
-use squall_types::{FunctionRef, RevisionId};
+use squall_types::{FunctionRef, Qualifier, RevisionId};
 
 /// The most functions of a DAG.
 pub const FUNCTIONS_MAX: usize = 256;
@@ -54,9 +54,8 @@ pub struct Spec {
 pub struct Fused {
     /// It, with an optional qualifier.
     pub function: String,
-    /// What the DAG's functions were when it was made of them, in their order, and last what it was itself: noted when
-    /// the DAG is registered. Where one has changed since, a run runs the functions by themselves.
-    #[serde(default)]
+    /// What the DAG's functions were when it was made of them, in their order, and last what it was itself: GetFunction
+    /// says it in `squall-revision`. Where one has changed since, a run runs the functions by themselves.
     pub revisions: Vec<RevisionId>,
 }
 
@@ -82,9 +81,17 @@ pub enum TopologyError {
     /// Not a function's name, or not its reference.
     #[error("{0}")]
     Name(String),
-    /// A function that takes events cannot be held by another.
-    #[error("`{0}` takes JSON events: only functions that a client registered can be fused")]
-    NotFusible(String),
+    /// A function that cannot be held by another.
+    #[error("`{function}` {why}, and so cannot be fused")]
+    NotFusible {
+        /// Its name within the DAG.
+        function: String,
+        /// Why.
+        why: &'static str,
+    },
+    /// Not one revision for each function and the one that holds them.
+    #[error("a fused DAG of {0} functions has a revision for each and one for the function that holds them")]
+    Revisions(usize),
     /// An edge from or to what is not in the DAG.
     #[error("an edge names `{0}`, which is not a function of the DAG")]
     UnknownEnd(String),
@@ -133,7 +140,8 @@ impl Topology {
         }
         check_count("functions", count, FUNCTIONS_MAX)?;
         check_count("edges", spec.edges.len(), EDGES_MAX)?;
-        let (targets, fused) = (targets(&spec)?, fused(&spec)?);
+        let targets = targets(&spec)?;
+        let fused = fused(&spec, &targets)?;
         let mut topology = Self {
             targets,
             fused,
@@ -282,10 +290,19 @@ fn targets(spec: &Spec) -> Result<Vec<FunctionRef>, TopologyError> {
     Ok(targets)
 }
 
-fn fused(spec: &Spec) -> Result<Option<FunctionRef>, TopologyError> {
+fn fused(spec: &Spec, targets: &[FunctionRef]) -> Result<Option<FunctionRef>, TopologyError> {
     let Some(fused) = &spec.fused else { return Ok(None) };
-    if let Some(node) = spec.functions.iter().find(|node| node.takes == Takes::Event) {
-        return Err(TopologyError::NotFusible(node.name.clone()));
+    for (node, target) in spec.functions.iter().zip(targets) {
+        let why = match (node.takes, &target.qualifier) {
+            (Takes::Event, _) => "takes JSON events",
+            (_, Some(Qualifier::Alias(_))) => "is an alias",
+            _ => continue,
+        };
+        let function = node.name.clone();
+        return Err(TopologyError::NotFusible { function, why });
+    }
+    if fused.revisions.len() != targets.len() + 1 {
+        return Err(TopologyError::Revisions(targets.len()));
     }
     let target = fused.function.parse::<FunctionRef>();
     target
@@ -353,14 +370,37 @@ mod tests {
             &[],
             "`a b` is not a function name: use 1 to 64 of letters, digits, `-` and `_`",
         );
-        let mut of_events = spec(&["a"], &[]);
-        of_events.fused = Some(Fused {
-            function: "f".to_owned(),
-            revisions: Vec::new(),
-        });
-        assert_eq!(
-            Topology::new(of_events),
-            Err(TopologyError::NotFusible("a".to_owned()))
+    }
+
+    #[test]
+    fn what_cannot_be_fused_is_refused_in_words_for_its_owner() {
+        let check = |name: &str, takes, revisions, complaint: &str| {
+            let mut spec = spec(&[name], &[]);
+            spec.functions[0].takes = takes;
+            spec.fused = Some(Fused {
+                function: "f".to_owned(),
+                revisions: vec![RevisionId::random(); revisions],
+            });
+            let error = Topology::new(spec).expect_err("it is wrong");
+            assert_eq!(error.to_string(), complaint);
+        };
+        check(
+            "a",
+            Takes::Event,
+            2,
+            "`a` takes JSON events, and so cannot be fused",
+        );
+        check(
+            "a:live",
+            Takes::Arguments,
+            2,
+            "`a:live` is an alias, and so cannot be fused",
+        );
+        check(
+            "a",
+            Takes::Arguments,
+            1,
+            "a fused DAG of 1 functions has a revision for each and one for the function that holds them",
         );
     }
 

@@ -48,7 +48,7 @@ impl Invoke for Keys {
         Ok(())
     }
 
-    async fn revision(&self, _: &FunctionRef) -> Result<RevisionId, InvokeError> {
+    async fn resolve(&self, _: &FunctionRef) -> Result<Resolution, InvokeError> {
         unreachable!("mappings do not look at their functions")
     }
 }

@@ -2,10 +2,16 @@
 
 use super::*;
 
-/// `inc` and `square`, held by `both`, which answers as `body` does.
+/// `inc` and `again`, held by `both`, which answers as `body` does.
 async fn fused(
     body: impl Fn(&Invocation, usize) -> Answer + Send + Sync + 'static,
 ) -> (Dags, Arc<Functions>) {
+    let functions = functions().with("both", body);
+    let spec = fused_spec(&functions);
+    engine(functions, spec).await
+}
+
+fn functions() -> Functions {
     let plus_one =
         |one: &Invocation, _: usize| match &read_arguments(one.payload.clone()).expect("our form")[..] {
             [Argument::Value(value)] => {
@@ -14,21 +20,20 @@ async fn fused(
             }
             other => panic!("{other:?}"),
         };
-    let functions = Functions::default()
-        .with("inc", plus_one)
-        .with("again", plus_one)
-        .with("both", body);
-    engine(functions, fused_spec()).await
+    Functions::default().with("inc", plus_one).with("again", plus_one)
 }
 
-fn fused_spec() -> Spec {
+/// What a client keeps that has fused them as they are.
+fn fused_spec(functions: &Functions) -> Spec {
     let mut spec = spec(&["inc", "again"], &[("inc", "again")]);
     for node in &mut spec.functions {
         node.takes = Takes::Arguments;
     }
     spec.fused = Some(Fused {
         function: "both".to_owned(),
-        revisions: Vec::new(),
+        revisions: ["inc", "again", "both"]
+            .map(|name| functions.revision(name))
+            .to_vec(),
     });
     spec
 }
@@ -79,7 +84,9 @@ async fn where_a_function_has_changed_the_functions_run_by_themselves() {
         let ending = call(&dags, "3").await.expect("a run");
         assert_eq!(*ending, Ending::Done(value("5")), "{changed}");
         assert_eq!(functions.names(), ["inc", "again"], "{changed}");
-        dags.register("dag", fused_spec()).await.expect("fused again");
+        dags.register("dag", fused_spec(&functions))
+            .await
+            .expect("fused again");
         call(&dags, "3").await.expect("a run");
         assert_eq!(functions.names().last().map(String::as_str), Some("both"));
     }
@@ -87,14 +94,13 @@ async fn where_a_function_has_changed_the_functions_run_by_themselves() {
 
 #[tokio::test]
 async fn what_was_noted_survives_a_restart() {
-    let functions = Functions::default()
-        .with("inc", seven)
-        .with("again", seven)
-        .with("both", seven);
-    let functions = Arc::new(functions);
+    let functions = Arc::new(functions().with("both", seven));
     let store: Arc<dyn Store> = Arc::new(Memory::new());
     let before = open(store.clone(), &functions).await;
-    before.register("dag", fused_spec()).await.expect("a DAG");
+    before
+        .register("dag", fused_spec(&functions))
+        .await
+        .expect("a DAG");
     let after = open(store, &functions).await;
     let dag = after.get("dag").expect("it is there");
     assert!(after.runs_fused(&dag).await);
@@ -121,6 +127,8 @@ async fn an_error_is_of_the_function_that_it_names() {
     let timed_out = r#"{"errorType":"Sandbox.Timedout","errorMessage":""}"#;
     assert_eq!(of(timed_out).await.0, "both", "nobody knows which");
     assert_eq!(of(r#"{"errorType":"E","function":"ghost"}"#).await.0, "both");
+    let too_large = r#"{"errorType":"Function.ResponseSizeTooLarge"}"#;
+    assert_eq!(of(too_large).await.0, "again", "the last one's");
 }
 
 #[tokio::test]
@@ -135,10 +143,64 @@ async fn a_fused_run_that_was_lost_is_executed_again() {
 }
 
 #[tokio::test]
-async fn a_function_that_is_not_there_holds_nothing() {
-    let functions = Functions::default().with("inc", seven).with("again", seven);
-    let functions = Arc::new(functions);
+async fn what_is_not_as_it_was_fused_is_refused() {
+    let functions = Arc::new(functions().with("both", seven));
     let dags = open(Arc::new(Memory::new()), &functions).await;
-    let refused = dags.register("dag", fused_spec()).await.expect_err("no `both`");
-    assert_eq!(refused.to_string(), "there is no function both to fuse");
+    let spec = fused_spec(&functions);
+    let refused = async |spec: &Spec| dags.register("dag", spec.clone()).await.expect_err("not so");
+    for changed in ["inc", "both"] {
+        let spec = fused_spec(&functions);
+        functions.update(changed);
+        let error = refused(&spec).await;
+        assert!(matches!(error, DagError::Conflict(_)), "{error:?}");
+        let expected = format!("the DAG cannot be fused: `{changed}` was changed since they were fused");
+        assert_eq!(error.to_string(), expected);
+    }
+    let mut absent = spec;
+    absent.fused.as_mut().expect("it is fused").function = "ghost".to_owned();
+    absent.fused.as_mut().expect("it is fused").revisions =
+        fused_spec(&functions).fused.expect("too").revisions;
+    assert_eq!(
+        refused(&absent).await.to_string(),
+        "the DAG cannot be fused: `ghost`: function not found: ghost"
+    );
+    assert!(dags.all().is_empty());
+}
+
+#[tokio::test]
+async fn a_function_with_a_limit_of_its_own_runs_by_itself() {
+    let (dags, functions) = fused(seven).await;
+    functions.set("inc", functions.revision("inc"), Some(0));
+    call(&dags, "3").await.expect("a run");
+    assert_eq!(functions.names(), ["inc", "again"]);
+    let error = dags
+        .register("dag", fused_spec(&functions))
+        .await
+        .expect_err("a limit");
+    assert!(
+        error.to_string().contains("`inc` has reserved concurrency"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn what_does_not_reach_the_function_that_holds_them_reaches_them() {
+    let refusals: [fn() -> InvokeError; 4] = [
+        || InvokeError::Changed("both".to_owned()),
+        || InvokeError::NotFound("both".to_owned()),
+        || InvokeError::PayloadTooLarge {
+            bytes: 9,
+            bytes_max: 8,
+        },
+        || InvokeError::NotReady {
+            state: "Pending".to_owned(),
+            reason: String::new(),
+        },
+    ];
+    for refusal in refusals {
+        let (dags, functions) = fused(move |_, _| Err(refusal())).await;
+        let ending = call(&dags, "3").await.expect("a run");
+        assert_eq!(*ending, Ending::Done(value("5")), "{}", refusal());
+        assert_eq!(functions.names(), ["both", "inc", "again"]);
+    }
 }
