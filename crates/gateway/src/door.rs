@@ -48,7 +48,7 @@ pub(crate) async fn serve(
     stop: CancellationToken,
 ) {
     let connections = TaskTracker::new();
-    let places = Places::new(VISITORS_MAX);
+    let places = Places::new(VISITORS_MAX, stop.clone());
     loop {
         let place = places.take().await;
         let visitor = tokio::select! {
@@ -63,13 +63,13 @@ pub(crate) async fn serve(
         else {
             break;
         };
-        let (gateway, stop) = (gateway.clone(), stop.clone());
+        let gateway = gateway.clone();
         connections.spawn(at_once(async move {
             match TcpStream::from_std(stream) {
                 // Whoever comes by a door is on the loopback of its own network.
                 Ok(stream) => {
                     let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-                    serve_connection(gateway, stream, peer, stop, place, Some(Door(function))).await;
+                    serve_connection(gateway, stream, peer, place, Some(Door(function))).await;
                 }
                 Err(error) => tracing::debug!(%function, %error, "a connection by a door was gone at once"),
             }

@@ -186,20 +186,27 @@ impl Gateway {
             door::refuse_unsigned()
         } else if path.starts_with("/lambda-url/") {
             url::serve_path(self, request, peer).await
-        } else if path.starts_with("/squall/v1/") {
-            native::serve(self, request).await
         } else {
-            match service::of(&request) {
-                Service::Sqs => sqs::serve(self, request).await,
-                Service::Events => bus::serve(self, request).await,
-                Service::Scheduler => scheduler::serve(self, request).await,
-                Service::Logs => logs::serve(self, request).await,
-                Service::Iam => iam::serve(self, request).await,
-                Service::Sts => sts::serve(self, request).await,
-                Service::S3 => s3::serve(self, request, peer).await,
-                // Lambda's front door refuses what is signed for a service that nobody offers.
-                Service::Lambda => lambda::serve(self, request).await,
-            }
+            // On the heap: the connection moves this future for each request, with the room for its largest branch.
+            Box::pin(self.answer_api(request, peer)).await
+        }
+    }
+
+    /// Answers what is for one of the APIs.
+    async fn answer_api(self: &Arc<Self>, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
+        if request.uri().path().starts_with("/squall/v1/") {
+            return native::serve(self, request).await;
+        }
+        match service::of(&request) {
+            Service::Sqs => sqs::serve(self, request).await,
+            Service::Events => bus::serve(self, request).await,
+            Service::Scheduler => scheduler::serve(self, request).await,
+            Service::Logs => logs::serve(self, request).await,
+            Service::Iam => iam::serve(self, request).await,
+            Service::Sts => sts::serve(self, request).await,
+            Service::S3 => s3::serve(self, request, peer).await,
+            // Lambda's front door refuses what is signed for a service that nobody offers.
+            Service::Lambda => lambda::serve(self, request).await,
         }
     }
 }

@@ -27,6 +27,7 @@ pub(crate) struct Places {
 
 struct Inner {
     places_max: usize,
+    stop: CancellationToken,
     begun: Instant,
     seats: Mutex<Seats>,
     freed: Notify,
@@ -40,7 +41,17 @@ struct Seats {
 
 struct Seat {
     state: AtomicU64,
-    given_up: CancellationToken,
+    /// A child of the server's own: whoever holds the place waits for one thing, at every turn of a request.
+    leave: CancellationToken,
+}
+
+/// Why a connection is to leave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Leave {
+    /// The server ends.
+    Stopped,
+    /// Somebody else needs the place more.
+    GivenUp,
 }
 
 /// A connection's place; free again when it is dropped. Idle at first.
@@ -57,10 +68,12 @@ pub(crate) struct Busy {
 }
 
 impl Places {
-    pub(crate) fn new(places_max: usize) -> Self {
+    /// Places of a server, until it ends.
+    pub(crate) fn new(places_max: usize, stop: CancellationToken) -> Self {
         Self {
             inner: Arc::new(Inner {
                 places_max,
+                stop,
                 begun: Instant::now(),
                 seats: Mutex::default(),
                 freed: Notify::new(),
@@ -87,7 +100,7 @@ impl Places {
         }
         let seat = Arc::new(Seat {
             state: AtomicU64::new(self.inner.now()),
-            given_up: CancellationToken::new(),
+            leave: self.inner.stop.child_token(),
         });
         seats.last += 1;
         let number = seats.last;
@@ -123,7 +136,7 @@ impl Inner {
                 .state
                 .compare_exchange(since, GIVEN_UP, Ordering::AcqRel, Ordering::Relaxed);
             if given_up.is_ok() {
-                seat.given_up.cancel();
+                seat.leave.cancel();
             }
         }
     }
@@ -144,9 +157,13 @@ impl Place {
         })
     }
 
-    /// Waits until somebody else needs the place more.
-    pub(crate) async fn given_up(&self) {
-        self.seat.given_up.cancelled().await;
+    /// Waits until the connection is to leave.
+    pub(crate) async fn leave(&self) -> Leave {
+        self.seat.leave.cancelled().await;
+        match self.inner.stop.is_cancelled() {
+            true => Leave::Stopped,
+            false => Leave::GivenUp,
+        }
     }
 }
 
@@ -169,15 +186,17 @@ mod tests {
 
     use super::*;
 
+    fn places(places_max: usize) -> Places {
+        Places::new(places_max, CancellationToken::new())
+    }
+
     async fn is_given_up(place: &Place) -> bool {
-        tokio::time::timeout(Duration::ZERO, place.given_up())
-            .await
-            .is_ok()
+        tokio::time::timeout(Duration::ZERO, place.leave()).await.is_ok()
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_longest_idle_gives_up_and_the_busy_does_not() {
-        let places = Places::new(3);
+        let places = places(3);
         let busy = places.take().await;
         let request = busy.begin().expect("it has its place");
         let first = places.take().await;
@@ -185,7 +204,7 @@ mod tests {
         let second = places.take().await;
         let waiting = places.clone();
         let waiting = tokio::spawn(async move { waiting.take().await });
-        first.given_up().await;
+        assert_eq!(first.leave().await, Leave::GivenUp);
         assert!(!is_given_up(&busy).await && !is_given_up(&second).await);
         assert!(first.begin().is_none(), "what was given up begins nothing");
         drop(first);
@@ -195,7 +214,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn nobody_gives_up_while_all_are_busy_and_an_answer_makes_one_idle() {
-        let places = Places::new(1);
+        let places = places(1);
         let only = places.take().await;
         let request = only.begin().expect("it has its place");
         let waiting = places.clone();
@@ -204,9 +223,17 @@ mod tests {
         assert!(!is_given_up(&only).await);
         drop(request);
         let answered = Instant::now();
-        only.given_up().await;
+        assert_eq!(only.leave().await, Leave::GivenUp);
         assert!(answered.elapsed() >= IDLE_MIN, "{:?}", answered.elapsed());
         drop(only);
         waiting.await.expect("it has a place");
+    }
+
+    #[tokio::test]
+    async fn all_leave_when_the_server_ends() {
+        let stop = CancellationToken::new();
+        let place = Places::new(1, stop.clone()).take().await;
+        stop.cancel();
+        assert_eq!(place.leave().await, Leave::Stopped);
     }
 }

@@ -18,7 +18,7 @@ use tokio_util::task::TaskTracker;
 use crate::at_once::at_once;
 use crate::door::{self, Door};
 use crate::gateway::Gateway;
-use crate::places::{Place, Places};
+use crate::places::{Leave, Place, Places};
 use crate::reply;
 use crate::scheme::Scheme;
 use crate::tls::Tls;
@@ -81,7 +81,7 @@ impl Gateway {
             connections.spawn(door::serve(gateway.clone(), visitors, stop.clone()));
         }
         let serving = Serving {
-            places: Places::new(gateway.config.connections_max),
+            places: Places::new(gateway.config.connections_max, stop.clone()),
             gateway,
             connections,
             stop,
@@ -113,11 +113,11 @@ impl Serving {
             };
             match accepted {
                 Ok((stream, peer)) => {
-                    let (gateway, stop, tls) = (self.gateway.clone(), self.stop.clone(), tls.clone());
+                    let (gateway, tls) = (self.gateway.clone(), tls.clone());
                     self.connections.spawn(at_once(async move {
                         match tls {
-                            None => serve_connection(gateway, stream, peer, stop, place, None).await,
-                            Some(tls) => serve_tls(gateway, stream, peer, stop, place, tls).await,
+                            None => serve_connection(gateway, stream, peer, place, None).await,
+                            Some(tls) => serve_tls(gateway, stream, peer, place, tls).await,
                         }
                     }));
                 }
@@ -144,25 +144,17 @@ fn is_passing(error: &std::io::Error) -> bool {
 }
 
 /// A connection by TLS. Until its handshake is done it is idle, so it may have to give up its place.
-async fn serve_tls(
-    gateway: Arc<Gateway>,
-    stream: TcpStream,
-    peer: SocketAddr,
-    stop: CancellationToken,
-    place: Place,
-    tls: Tls,
-) {
+async fn serve_tls(gateway: Arc<Gateway>, stream: TcpStream, peer: SocketAddr, place: Place, tls: Tls) {
     let accepted = async {
         stream.set_nodelay(true)?;
         tls.accept(stream).await
     };
     let accepted = tokio::select! {
         accepted = accepted => accepted,
-        () = stop.cancelled() => return,
-        () = place.given_up() => return,
+        _ = place.leave() => return,
     };
     match accepted {
-        Ok(stream) => serve_stream(gateway, stream, (peer, Scheme::Https), stop, place, None).await,
+        Ok(stream) => serve_stream(gateway, stream, (peer, Scheme::Https), place, None).await,
         Err(error) => tracing::debug!(%peer, %error, "a handshake failed"),
     }
 }
@@ -172,12 +164,11 @@ pub(crate) async fn serve_connection(
     gateway: Arc<Gateway>,
     stream: TcpStream,
     peer: SocketAddr,
-    stop: CancellationToken,
     place: Place,
     door: Option<Door>,
 ) {
     match stream.set_nodelay(true) {
-        Ok(()) => serve_stream(gateway, stream, (peer, Scheme::Http), stop, place, door).await,
+        Ok(()) => serve_stream(gateway, stream, (peer, Scheme::Http), place, door).await,
         Err(error) => tracing::debug!(%peer, %error, "the connection was gone at once"),
     }
 }
@@ -186,7 +177,6 @@ async fn serve_stream(
     gateway: Arc<Gateway>,
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     (peer, scheme): (SocketAddr, Scheme),
-    stop: CancellationToken,
     place: Place,
     door: Option<Door>,
 ) {
@@ -215,13 +205,12 @@ async fn serve_stream(
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = stop.cancelled() => {
+        leave = place.leave() => {
             connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-        () = place.given_up() => {
-            connection.as_mut().graceful_shutdown();
-            tokio::time::timeout(GIVE_UP_TIMEOUT, connection).await.unwrap_or(Ok(()))
+            match leave {
+                Leave::Stopped => connection.await,
+                Leave::GivenUp => tokio::time::timeout(GIVE_UP_TIMEOUT, connection).await.unwrap_or(Ok(())),
+            }
         }
     };
     if let Err(error) = ended {

@@ -27,7 +27,8 @@ pub(crate) fn mark<B>(response: &mut Response<B>, trace_id: &str) {
 
 /// In X-Ray's form: nobody samples it.
 fn fresh(request_id: RequestId) -> String {
-    let id = request_id.0.simple().to_string();
+    let mut id = [0; uuid::fmt::Simple::LENGTH];
+    let id = request_id.0.simple().encode_lower(&mut id);
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     format!("Root=1-{:08x}-{};Sampled=0", since.as_secs(), &id[..24])
 }

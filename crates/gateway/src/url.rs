@@ -116,7 +116,7 @@ async fn call(
     if matches!(takes_http, Ok(true)) {
         return component::call(gateway, url, target, head, body, path, peer).await;
     }
-    let (caller, body) = match read(gateway, url, &head, body).await {
+    let (caller, body) = match Box::pin(read(gateway, url, &head, body)).await {
         Ok(read) => read,
         Err(error) => return error.into_response(),
     };

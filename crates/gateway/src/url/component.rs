@@ -26,6 +26,9 @@ const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 
+/// How many headers a component sees beside those that were sent: these three, and those of the invocation.
+const HEADERS_ADDED: usize = 6;
+
 /// Runs the component on one request.
 pub(super) async fn call(
     gateway: &Arc<Gateway>,
@@ -39,7 +42,7 @@ pub(super) async fn call(
     let body = match url.auth_type {
         UrlAuthType::None => body.map_err(Into::into).boxed_unsync(),
         // A signature is over the whole body.
-        UrlAuthType::AwsIam => match read(gateway, url, &head, body).await {
+        UrlAuthType::AwsIam => match Box::pin(read(gateway, url, &head, body)).await {
             Ok((_, body)) => reply::full(body),
             Err(error) => return error.into_response(),
         },
@@ -75,6 +78,8 @@ fn request(head: Parts, body: Body, path: String, peer: SocketAddr) -> Option<Re
     *request.version_mut() = head.version;
     let scheme = Scheme::of(&head.extensions);
     let mut headers = head.headers;
+    // Grown once, with room for what a runtime adds.
+    headers.reserve(HEADERS_ADDED);
     let port = headers
         .get(HOST)
         .and_then(|host| host.to_str().ok()?.rsplit_once(':'))
