@@ -4,6 +4,7 @@
 //! A trap ends the call's sandbox and not the slot. Dropping an `invoke` drops its sandbox wherever it is: a guest
 //! that runs gives way at every tick of the epoch, which is where it is cut off.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -98,7 +99,7 @@ impl Instance for WasmInstance {
     }
 
     async fn invoke(&mut self, event: &Event, log: &mut LogCapture) -> Result<Reply, Fault> {
-        let call = call::call(&self.loaded, &mut self.kept, event, log);
+        let call = pin!(call::call(&self.loaded, &mut self.kept, event, log));
         self.loaded.turns.during(call).await
     }
 
@@ -108,7 +109,7 @@ impl Instance for WasmInstance {
         exchange: Exchange,
         log: &mut LogCapture,
     ) -> Result<Reply, Fault> {
-        let call = call::stream(&self.loaded, &mut self.kept, event, exchange, log);
+        let call = pin!(call::stream(&self.loaded, &mut self.kept, event, exchange, log));
         self.loaded.turns.during(call).await
     }
 

@@ -139,8 +139,12 @@ impl WasmRuntime {
             let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
             loaded.entry(revision.id).or_default().clone()
         };
+        if let Some(loaded) = cell.get() {
+            return Ok(loaded.clone());
+        }
         let load = || async { self.load(revision, Asker::Call).await.map(Arc::new) };
-        cell.get_or_try_init(load).await.cloned()
+        // On the heap: every call comes by here, and loading is what makes this future large.
+        Box::pin(cell.get_or_try_init(load)).await.cloned()
     }
 
     fn forget(&self, revision: RevisionId) {

@@ -7,7 +7,7 @@
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -81,10 +81,9 @@ impl Turns {
         }
     }
 
-    /// Waits for a call of a guest.
-    pub(crate) async fn during<T>(&self, call: impl Future<Output = T>) -> T {
+    /// Waits for a call of a guest. It is pinned already, since it is large and would be moved to get here.
+    pub(crate) async fn during<T>(&self, mut call: Pin<&mut impl Future<Output = T>>) -> T {
         self.processors.serve_on_this_thread();
-        let mut call = pin!(call);
         loop {
             if let Some(result) = until_over(call.as_mut()).await {
                 return result;
@@ -164,6 +163,7 @@ async fn woken() {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use squall_runtime::AllAlike;
@@ -203,7 +203,7 @@ mod tests {
                     std::thread::yield_now();
                 }
             };
-            turns.during(guest).await;
+            turns.during(pin!(guest)).await;
         });
         computes.await.expect("the guest");
         server.await.expect("the server");
@@ -212,8 +212,8 @@ mod tests {
     #[tokio::test]
     async fn a_deadline_ends_who_computes_on_the_only_thread() {
         let turns = Turns::new(Arc::new(AllAlike));
-        let endless = turns.during(guest(usize::MAX));
-        let ended = tokio::time::timeout(std::time::Duration::from_millis(1), endless).await;
+        let endless = pin!(guest(usize::MAX));
+        let ended = tokio::time::timeout(std::time::Duration::from_millis(1), turns.during(endless)).await;
         assert!(ended.is_err());
     }
 
@@ -240,11 +240,11 @@ mod tests {
     async fn a_guest_that_waits_leaves_its_place() {
         let turns = Turns::new(Arc::new(AllAlike));
         let (tell, told) = tokio::sync::oneshot::channel::<()>();
-        let waiting = turns.during(async {
+        let waiting = pin!(async {
             guest(1).await;
             let _ = told.await;
         });
-        let mut waiting = pin!(waiting);
+        let mut waiting = pin!(turns.during(waiting));
         let first = tokio::time::timeout(std::time::Duration::from_millis(1), waiting.as_mut()).await;
         assert!(first.is_err());
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
