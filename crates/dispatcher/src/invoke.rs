@@ -274,7 +274,12 @@ async fn end_session(
     }
 }
 
-fn open_log(inner: &Inner, revision: &Revision, invocation: &Invocation, stream: Arc<str>) -> InvocationLog {
+fn open_log<'a>(
+    inner: &'a Inner,
+    revision: &Revision,
+    invocation: &Invocation,
+    stream: Arc<str>,
+) -> InvocationLog<'a> {
     InvocationLog::new(
         &inner.logs,
         &revision.name,
@@ -310,7 +315,7 @@ fn warn_of_broken_protocol(fault: &Fault, revision: &Revision) {
 
 /// Ends the log, hands it over, and makes the outcome.
 async fn conclude(
-    mut log: InvocationLog,
+    mut log: InvocationLog<'_>,
     request_id: &squall_types::RequestId,
     revision: &Revision,
     usage: Usage,

@@ -12,8 +12,9 @@ use squall_types::{FunctionName, RequestId};
 const TAIL_BYTES_MAX: usize = 4096;
 
 /// What one invocation logs.
-pub(crate) struct InvocationLog {
-    logs: LogStore,
+pub(crate) struct InvocationLog<'a> {
+    /// Borrowed: a handle has counts that all threads share.
+    logs: &'a LogStore,
     function: FunctionName,
     stream: Arc<str>,
     request_id: RequestId,
@@ -24,9 +25,9 @@ pub(crate) struct InvocationLog {
     tail: Option<Vec<u8>>,
 }
 
-impl InvocationLog {
+impl<'a> InvocationLog<'a> {
     pub(crate) fn new(
-        logs: &LogStore,
+        logs: &'a LogStore,
         function: &FunctionName,
         stream: Arc<str>,
         request_id: RequestId,
@@ -34,7 +35,7 @@ impl InvocationLog {
         wants_tail: bool,
     ) -> Self {
         Self {
-            logs: logs.clone(),
+            logs,
             function: function.clone(),
             stream,
             request_id,
@@ -63,9 +64,14 @@ impl InvocationLog {
     }
 
     async fn hand_over(&mut self, lines: Vec<LogLine>) {
-        let mut before = std::mem::take(&mut self.before);
-        before.extend(lines);
-        let events: Vec<LogEvent> = before.into_iter().map(event).collect();
+        let lines = match self.before.is_empty() {
+            true => lines,
+            false => std::mem::take(&mut self.before)
+                .into_iter()
+                .chain(lines)
+                .collect(),
+        };
+        let events: Vec<LogEvent> = lines.into_iter().map(event).collect();
         if events.is_empty() {
             return;
         }

@@ -1,6 +1,6 @@
 //! The platform's own words: log lines exactly as Lambda writes them, and the bodies of a function's faults.
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
 use std::time::{Duration, SystemTime};
 
 use squall_runtime::{Exit, Fault};
@@ -9,6 +9,9 @@ use time::OffsetDateTime;
 use time::macros::format_description;
 
 use crate::start::StartCause;
+
+/// About what the longest line of a call that went well takes.
+const LINE_BYTES: usize = 192;
 
 /// `YYYY/MM/DD/[VERSION]NAME`, by today's date.
 pub(crate) fn stream(revision: &Revision, name: &str) -> String {
@@ -43,12 +46,12 @@ pub(crate) fn init_report(duration: Duration, cause: &StartCause) -> String {
 
 /// The line before an invocation's own.
 pub(crate) fn start(request_id: RequestId, version: Version) -> String {
-    format!("START RequestId: {request_id} Version: {version}")
+    line(format_args!("START RequestId: {request_id} Version: {version}"))
 }
 
 /// The line after an invocation's own.
 pub(crate) fn end(request_id: RequestId) -> String {
-    format!("END RequestId: {request_id}")
+    line(format_args!("END RequestId: {request_id}"))
 }
 
 /// The line that tells what an invocation used. Every field ends with a tab, as Lambda's do.
@@ -58,13 +61,13 @@ pub(crate) fn report(
     memory_mib: u32,
     failure: Option<&Failure>,
 ) -> String {
-    let mut line = format!(
+    let mut line = line(format_args!(
         "REPORT RequestId: {request_id}\tDuration: {} ms\tBilled Duration: {} ms\tMemory Size: {memory_mib} MB\t\
          Max Memory Used: {} MB\t",
         millis(usage.duration),
         usage.billed().as_millis(),
         usage.memory_bytes_max.div_ceil(MIB),
-    );
+    ));
     if let Some(init) = usage.init_duration {
         let _ = write!(line, "Init Duration: {} ms\t", millis(init));
     }
@@ -171,9 +174,16 @@ pub(crate) fn iso(at: SystemTime) -> String {
 }
 
 /// With two decimals, by whole numbers: every call is reported.
-fn millis(duration: Duration) -> String {
+fn millis(duration: Duration) -> impl fmt::Display {
     let hundredths = (duration.as_micros() + 5) / 10;
-    format!("{}.{:02}", hundredths / 100, hundredths % 100)
+    fmt::from_fn(move |f| write!(f, "{}.{:02}", hundredths / 100, hundredths % 100))
+}
+
+/// A line that every call has, written without growing.
+fn line(text: fmt::Arguments<'_>) -> String {
+    let mut line = String::with_capacity(LINE_BYTES);
+    let _ = line.write_fmt(text);
+    line
 }
 
 #[cfg(test)]

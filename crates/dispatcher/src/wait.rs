@@ -29,7 +29,7 @@ pub(crate) async fn wait(
     worker: &mut Worker,
     event: &Event,
     exchange: Option<Exchange>,
-    log: &mut InvocationLog,
+    log: &mut InvocationLog<'_>,
     limit: Duration,
 ) -> (Ended, Duration) {
     let begun = Instant::now();
