@@ -116,18 +116,24 @@ impl Spaces {
             fjall::PersistMode::Buffer
         };
         let mut batch = self.db.batch().durability(Some(mode));
+        // In the order of spaces: each is looked up once, however many records are written to it.
+        let mut current: Option<(Space, Keyspace)> = None;
         for ((space, key), write) in &group.writes {
+            let keyspace = match current.take_if(|(of, _)| of == space) {
+                Some((_, keyspace)) => keyspace,
+                None if write.is_some() => self.keyspace_or_new(*space)?,
+                None => match self.keyspace(*space) {
+                    Some(keyspace) => keyspace,
+                    None => continue,
+                },
+            };
             match write {
                 Some((revision, value)) => {
-                    let stored = envelope::seal(key, *revision, value);
-                    batch.insert(&self.keyspace_or_new(*space)?, key.as_ref(), stored);
+                    batch.insert(&keyspace, key.as_ref(), envelope::seal(key, *revision, value));
                 }
-                None => {
-                    if let Some(keyspace) = self.keyspace(*space) {
-                        batch.remove(&keyspace, key.as_ref());
-                    }
-                }
+                None => batch.remove(&keyspace, key.as_ref()),
             }
+            current = Some((*space, keyspace));
         }
         let stored = envelope::seal(GROUP_KEY, group.next - 1, &group.encode_first());
         batch.insert(&self.own, GROUP_KEY, stored);

@@ -73,7 +73,8 @@ pub(super) struct Writer {
     failed: Option<StoreError>,
     pending: Vec<(FunctionName, Bytes)>,
     pending_bytes: usize,
-    permits: Vec<OwnedSemaphorePermit>,
+    /// Of all that is pending, given back at once.
+    permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Writer {
@@ -84,7 +85,7 @@ impl Writer {
             failed: None,
             pending: Vec::new(),
             pending_bytes: 0,
-            permits: Vec::new(),
+            permit: None,
         }
     }
 
@@ -120,7 +121,10 @@ impl Writer {
                     self.pending_bytes += record.len();
                     self.pending.push((function.clone(), record));
                 }
-                self.permits.push(permit);
+                match &mut self.permit {
+                    Some(pending) => pending.merge(permit),
+                    None => self.permit = Some(permit),
+                }
                 if self.pending_bytes >= COMMIT_BYTES {
                     self.write_pending().await;
                 }
@@ -154,25 +158,32 @@ impl Writer {
             return;
         }
         let count = self.pending.len();
-        let mut changed: HashMap<FunctionName, Usage> = HashMap::new();
+        let mut changed: HashMap<FunctionName, (Usage, Bytes)> = HashMap::new();
         let mut batch = Batch::buffered();
         for (function, record) in std::mem::take(&mut self.pending) {
-            let prefix = record::prefix(&function);
-            let usage = match changed.get_mut(&function) {
-                Some(usage) => usage,
-                None => changed.entry(function.clone()).or_insert(self.usage(&function)),
+            let (usage, prefix) = match changed.get_mut(&function) {
+                Some(known) => known,
+                None => {
+                    let known = (self.usage(&function), record::prefix(&function));
+                    changed.entry(function).or_insert(known)
+                }
             };
             usage.bytes += record_bytes(prefix.len() + record::APPEND_BYTES, record.len());
-            batch = batch.append(LOGS, prefix, record);
+            batch = batch.append(LOGS, prefix.clone(), record);
         }
         self.pending_bytes = 0;
-        for (function, usage) in &changed {
+        for (function, (usage, _)) in &changed {
             batch = batch.put(USAGE, usage_key(function), record::encode_usage(usage));
         }
         let result = self.store.commit(batch).await;
-        self.permits.clear();
+        self.permit = None;
         match result {
-            Ok(_) => lock(&self.usages).extend(changed),
+            Ok(_) => {
+                let usages = changed
+                    .into_iter()
+                    .map(|(function, (usage, _))| (function, usage));
+                lock(&self.usages).extend(usages);
+            }
             Err(error) => {
                 if self.failed.is_none() {
                     tracing::error!(batches = count, %error, "could not write logs; they are lost");
