@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from conftest import judged
-from functions import create, fresh_name
+from functions import create, fresh_name, zipped
 from squall_server import Server
 from test_dags import Rendezvous, connected, meet
 
@@ -364,8 +364,8 @@ def test_what_cannot_be_fused_is_refused_in_words(client, c, tmp_path):
     check("there is a function `.*give this composition another", one, name=one.name)
     check("there is a function `.*give this composition another", one, name=event)
     check("is no name for a fused composition", one, name="my.pipeline")
-    check("has reserved concurrency", one, limited, error=Refused)
-    with pytest.raises(Refused, match="the DAG has 2 sinks"):
+    check("has reserved concurrency", one, limited)
+    with pytest.raises(ValueError, match="the DAG has 2 sinks"):
         c.dag(fresh_name("bad"), [one, c.register(lambda: 1, fresh_name("two"))], fused=True)
     for edge, words in [((one.name, one.name), "has a cycle: "), ((one.name, "ghost"), "names `ghost`, which is not")]:
         with pytest.raises(ValueError, match=words):
@@ -375,11 +375,26 @@ def test_what_cannot_be_fused_is_refused_in_words(client, c, tmp_path):
     assert json.loads(client.invoke(FunctionName=event, Payload=b"1")["Payload"].read()) == 1, "it is as it was"
 
 
+def test_other_names_and_other_runtimes_are_none_of_its_business(client, c):
+    one = c.register(lambda x: x + 1, fresh_name("one"))
+    dotted = c.dag(fresh_name("my") + ".pipeline", [one])
+    assert dotted(1).get() == 2
+    c.delete_dag(dotted.name)
+    native = create(client, zipped({"bootstrap!": "#!/bin/sh\n"}), runtime="provided.al2023", handler="")
+    c.dag(native, [one])
+    c.delete_dag(native)
+    with pytest.raises(ValueError, match="there is a function"):
+        c.dag(native, [one], fused=True)
+    assert c.functions(native) == [native]
+
+
 def test_a_failed_change_leaves_the_composition_as_it_was(c):
     dag = chain(c, lambda x: x + 1, lambda x: x * x)
     others = [c.register(lambda x: x, fresh_name("env"), environment={"MODE": mode}) for mode in "ab"]
     with pytest.raises(ValueError, match="MODE"):
         c.dag(dag.name, others, [(others[0].name, others[1].name)], fused=True)
+    with pytest.raises(ValueError, match="2 sinks"):
+        c.dag(dag.name, [others[0], c.register(lambda: 1, fresh_name("two"))], fused=True)
     assert dag(3).get() == 16 and kept(c, dag.name)["fused"]["current"] is True
 
 

@@ -204,9 +204,12 @@ class Client:
         answer = self._endpoint.call(self._endpoint.request("GET", path))
         if answer.status >= 300:
             raise refusal(answer)
-        if "squall-revision" not in answer.headers:
-            raise Refused("ResourceConflictException", "`{}` cannot be called yet".format(name), 409)
-        return json.loads(answer.body), answer.headers["squall-revision"]
+        told = json.loads(answer.body)
+        # While an update goes on, or where it failed, calls run what was there before and not what is told.
+        is_told = told["Configuration"].get("LastUpdateStatus", "Successful") == "Successful"
+        if "squall-revision" not in answer.headers or not is_told:
+            raise Refused("ResourceConflictException", "`{}` is being updated, or could not be".format(name), 409)
+        return told, answer.headers["squall-revision"]
 
     def _package(self, location):
         """The bytes of a function's zip."""

@@ -17,6 +17,8 @@ _ATTEMPTS = 5
 
 def holder(client, name, mark):
     """Whether there is a function that holds those of the composition `name`. False where the caller may not look."""
+    if not _NAME.fullmatch(name):
+        return False
     try:
         there = client._lambda("GET", name, "configuration", expect_absent=True)
     except Refused as error:
@@ -38,6 +40,10 @@ def fuse(client, name, spec, mark):
                          "`client.function({0!r})`".format(by_event))
     for attempt in range(_ATTEMPTS):
         functions = {node["name"]: client._function_now(node["name"]) for node in spec["functions"]}
+        limited = next((one for one, (told, _) in functions.items() if "Concurrency" in told), None)
+        if limited is not None:
+            raise ValueError("`{}` has reserved concurrency, which a process for several functions would not "
+                             "keep".format(limited))
         settings = _settings([one["Configuration"] for one, _ in functions.values()], mark)
         order = _order(spec)
         bucket = lambda one: functions[one][0]["Configuration"]["FunctionName"]
@@ -53,12 +59,19 @@ def fuse(client, name, spec, mark):
             revisions = [before for _, before in functions.values()] + [revision]
             fused = dict(spec, fused={"function": name, "revisions": revisions})
             return client._json("PUT", ("squall", "v1", "dags", name), fused)
-        except Refused as error:
-            if error.status == 409 and attempt + 1 < _ATTEMPTS:
+        except BaseException as error:
+            if getattr(error, "status", None) == 409 and attempt + 1 < _ATTEMPTS:
                 continue
             if is_new:
-                client._lambda("DELETE", name, expect_absent=True)
+                _take_back(client, name, sha256)
             raise
+
+
+def _take_back(client, name, sha256):
+    """Removes a function that was made in vain, unless somebody else has made it another since."""
+    there = client._lambda("GET", name, "configuration", expect_absent=True)
+    if there is not None and there["CodeSha256"] == sha256:
+        client._lambda("DELETE", name, expect_absent=True)
 
 
 def _check_name(client, name, mark):
@@ -74,7 +87,7 @@ def _check_name(client, name, mark):
 
 
 def _is_holder(configuration, mark):
-    return configuration["Handler"] == FUSED_HANDLER and _variables(configuration).get(mark) == INPUTS
+    return configuration.get("Handler") == FUSED_HANDLER and _variables(configuration).get(mark) == INPUTS
 
 
 def _variables(configuration):
@@ -119,11 +132,15 @@ def _environment(configurations):
 def _order(spec):
     """[(name, those whose results it gets)], each after those."""
     upstream = {node["name"]: [] for node in spec["functions"]}
+    sinks = [name for name in upstream if name not in {source for source, _ in spec["edges"]}]
     for source, target in spec["edges"]:
         unknown = {source, target} - upstream.keys()
         if unknown:
             raise ValueError("an edge names `{}`, which is not a function of the DAG".format(unknown.pop()))
         upstream[target].append(source)
+    if len(sinks) > 1:
+        raise ValueError("the DAG has {} sinks, {}: exactly one function's result is the answer".format(
+            len(sinks), ", ".join("`{}`".format(name) for name in sinks)))
     try:
         return [(name, upstream[name]) for name in graphlib.TopologicalSorter(upstream).static_order()]
     except graphlib.CycleError as error:
