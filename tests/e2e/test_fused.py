@@ -356,6 +356,7 @@ def test_what_cannot_be_fused_is_refused_in_words(client, c, tmp_path):
     limited = c.register(lambda x: x, fresh_name("limited"))
     client.put_function_concurrency(FunctionName=limited.name, ReservedConcurrentExecutions=1)
     event = create(client, "def handler(event, context):\n    return event\n")
+    check("at least one function")
     check("different values of the environment variable MODE", one, other)
     check("different values of the environment variable SQUALL_CONSISTENCY", one, atomic)
     check("have different files `notes.txt`", including("a"), including("b"))

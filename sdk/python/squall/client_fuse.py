@@ -34,6 +34,8 @@ def fuse(client, name, spec, mark):
     `mark` is the environment variable that says what a function takes.
     """
     is_new = _check_name(client, name, mark)
+    if not spec["functions"]:
+        raise ValueError("a DAG has at least one function")
     by_event = next((node["name"] for node in spec["functions"] if node["takes"] == "event"), None)
     if by_event is not None:
         raise ValueError("`{0}` was given by its name, and so takes a JSON event: give what `register` returned, or "
