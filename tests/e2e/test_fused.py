@@ -15,7 +15,7 @@ from test_dags import Rendezvous, connected, meet
 from squall import Ref
 from squall.client import Function, FunctionError, Refused
 
-pytestmark = pytest.mark.expected_log("the DAG that is fused to it runs its functions by themselves")
+pytestmark = pytest.mark.expected_log("a fused DAG runs its functions by themselves")
 
 
 @pytest.fixture(scope="module")
@@ -221,15 +221,21 @@ def test_when_a_function_is_updated_the_functions_run_by_themselves(server, c):
         (first, one), second, two = dag().get()
         return first, second, one == two
 
+    def told():
+        lines = server.log.read_text().splitlines()
+        return sum(dag.name in line and "runs its functions by themselves" in line for line in lines)
+
     assert run() == (*names, True)
     c.register(pids("new"), names[0])
     assert kept(c, dag.name)["fused"]["current"] is False
     assert f"{dag.name} (out of date)" in server.squall("dag", "ls").stdout
-    assert run() == ("new", names[1], False)
+    assert [run(), run()] == [("new", names[1], False)] * 2
+    assert told() == 1, "the log says so, once"
     c.dag(dag.name, functions, edge, fused=True)
     assert run() == ("new", names[1], True)
     c.register(pids("new"), names[0], environment={"OTHER": "1"})
     assert run() == ("new", names[1], False), "also of a changed configuration"
+    assert told() == 2, "and again, since it had run fused between"
     c.dag(dag.name, functions, edge, fused=True)
     c.delete_function(dag.name)
     assert run() == ("new", names[1], False), "also where the function that held them is gone"
@@ -366,6 +372,9 @@ def test_what_cannot_be_fused_is_refused_in_words(client, c, tmp_path):
     check("there is a function `.*give this composition another", one, name=event)
     check("is no name for a fused composition", one, name="my.pipeline")
     check("has reserved concurrency", one, limited)
+    client.publish_version(FunctionName=one.name)
+    client.create_alias(FunctionName=one.name, Name="live", FunctionVersion="1")
+    check("`{}:live` is an alias".format(one.name), Function(c, one.name + ":live", True))
     with pytest.raises(ValueError, match="the DAG has 2 sinks"):
         c.dag(fresh_name("bad"), [one, c.register(lambda: 1, fresh_name("two"))], fused=True)
     for edge, words in [((one.name, one.name), "has a cycle: "), ((one.name, "ghost"), "names `ghost`, which is not")]:

@@ -40,6 +40,9 @@ def fuse(client, name, spec, mark):
     if by_event is not None:
         raise ValueError("`{0}` was given by its name, and so takes a JSON event: give what `register` returned, or "
                          "`client.function({0!r})`".format(by_event))
+    alias = next((node["name"] for node in spec["functions"] if _is_alias(node["name"])), None)
+    if alias is not None:
+        raise ValueError("`{}` is an alias, and so cannot be fused: name the function or its version".format(alias))
     for attempt in range(_ATTEMPTS):
         functions = {node["name"]: client._function_now(node["name"]) for node in spec["functions"]}
         limited = next((one for one, (told, _) in functions.items() if "Concurrency" in told), None)
@@ -67,6 +70,11 @@ def fuse(client, name, spec, mark):
             if is_new:
                 _take_back(client, name, sha256)
             raise
+
+
+def _is_alias(name):
+    _, _, qualifier = name.partition(":")
+    return bool(re.fullmatch(r"[A-Za-z0-9_-]*[A-Za-z_-][A-Za-z0-9_-]*", qualifier))
 
 
 def _take_back(client, name, sha256):

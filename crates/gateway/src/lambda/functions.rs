@@ -6,7 +6,7 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use serde_json::{Value, json};
 use squall_registry::{CreateFunction, FunctionConfig, Page, UpdateCode, UpdateConfiguration};
-use squall_types::RuntimeName;
+use squall_types::{Qualifier, RuntimeName};
 
 use super::{Answer, Call, input, no_content, passes, shapes};
 use crate::error::ApiError;
@@ -70,8 +70,11 @@ impl Call<'_> {
 
     pub(super) fn get_function(&self) -> Answer {
         let target = self.target()?;
-        // Before the rest: whoever compares later sees what changes in between.
-        let runs = self.gateway.registry.resolve(&target).ok();
+        // Before the rest: whoever compares later sees what changes in between. An alias may have two, and draws lots.
+        let runs = match target.qualifier {
+            Some(Qualifier::Alias(_)) => None,
+            _ => self.gateway.registry.resolve(&target).ok(),
+        };
         let function = self.gateway.registry.function(&target)?;
         let mut shape = json!({
             "Configuration": self.configuration(&function.config),

@@ -239,7 +239,8 @@ async fn remove(args: RemoveArgs) -> anyhow::Result<ExitCode> {
         client.send(call).await.with_context(attempted)?;
         if let Some(Fused { function, .. }) = dag.and_then(|dag| dag.fused) {
             print::note(&format!(
-                "its functions were fused to `{function}`, which is still deployed: squall rm {function}"
+                "it was fused to `{function}`, which is not removed with it; where nothing else calls that: \
+                 squall rm {function}"
             ));
         }
     }

@@ -143,7 +143,9 @@ impl Dags {
             }
         }
         fused::check(&self.inner, &topology).await?;
-        self.inner.catalog.put(name, topology.spec).await
+        let kept = self.inner.catalog.put(name, topology.spec).await?;
+        self.inner.out_of_date.forget(name);
+        Ok(kept)
     }
 
     /// Forgets a DAG. Its runs go on.
@@ -151,7 +153,9 @@ impl Dags {
     /// # Errors
     /// [`DagError::NotFound`].
     pub async fn delete(&self, name: &str) -> Result<(), DagError> {
-        self.inner.catalog.delete(name).await
+        self.inner.catalog.delete(name).await?;
+        self.inner.out_of_date.forget(name);
+        Ok(())
     }
 
     /// A DAG.

@@ -3,8 +3,8 @@
 //! The function that holds them was made of the functions as they were. Each attempt of a run looks whether they still
 //! are, and only that revision of it may run: where anything differs, the functions run by themselves.
 
-use std::collections::HashSet;
-use std::sync::{Mutex, PoisonError};
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::Deserialize;
 use squall_types::{Encoding, FunctionError, InvokeError, RevisionId};
@@ -17,24 +17,29 @@ use super::{Argument, DagError, Topology, Value, write_inputs};
 /// What the runtime says of an answer that is too large; it is the last function's.
 const RESPONSE_TOO_LARGE: &str = "Function.ResponseSizeTooLarge";
 
-/// The functions that hold those of a DAG and are out of date, as far as the log has been told.
+/// Why DAGs run their functions by themselves, by their names, as far as the log has been told.
 #[derive(Debug, Default)]
-pub(crate) struct OutOfDate(Mutex<HashSet<String>>);
+pub(crate) struct OutOfDate(Mutex<HashMap<String, String>>);
 
 impl OutOfDate {
-    fn told(&self, function: &str, why: &Stale) {
-        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.insert(function.to_owned()) {
-            tracing::warn!(
-                function,
-                "the DAG that is fused to it runs its functions by themselves: {why}"
-            );
+    /// Tells the log, once for as long as it is so.
+    fn note(&self, dag: &str, stale: &Stale) {
+        let why = stale.to_string();
+        let mut told = self.told();
+        if told.get(dag) != Some(&why) {
+            tracing::warn!(dag, "a fused DAG runs its functions by themselves: {why}");
+            told.insert(dag.to_owned(), why);
         }
     }
 
-    fn forget(&self, function: &str) {
-        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        told.remove(function);
+    /// The DAG runs fused, or is no more.
+    pub(crate) fn forget(&self, dag: &str) {
+        self.told().remove(dag);
+    }
+
+    fn told(&self) -> MutexGuard<'_, HashMap<String, String>> {
+        // No change of it can panic half done.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -57,9 +62,6 @@ pub(crate) enum Stale {
 /// Where it could not run fused now.
 pub(crate) async fn check(inner: &Inner, dag: &Topology) -> Result<(), DagError> {
     let Err(stale) = current(inner, dag).await else {
-        if let Some(target) = &dag.fused {
-            inner.out_of_date.forget(&target.to_string());
-        }
         return Ok(());
     };
     let text = format!("the DAG cannot be fused: {stale}");
@@ -109,13 +111,9 @@ pub(crate) async fn run(
     inputs: &[Vec<Argument>],
 ) -> Option<Result<Value, StepError>> {
     let target = run.topology.fused.as_ref()?;
-    let revision = match current(inner, &run.topology).await {
-        Ok(revision) => revision,
-        Err(stale) => {
-            inner.out_of_date.told(&target.to_string(), &stale);
-            return None;
-        }
-    };
+    let current = current(inner, &run.topology).await;
+    note(inner, run, current.as_ref().err());
+    let revision = current.ok()?;
     let names = run.topology.spec.functions.iter().map(|node| node.name.as_str());
     let event = Event {
         place: step::place(inner, inputs.iter().flatten()),
@@ -141,6 +139,20 @@ pub(crate) async fn run(
             | InvokeError::PayloadTooLarge { .. },
         ) => None,
         Err(error) => Some(Err(step::failed(&target.to_string(), &error))),
+    }
+}
+
+/// Notes whether a run's DAG is out of date. Not of a run that began before the DAG was kept as it is now, nor of what
+/// passes by itself.
+fn note(inner: &Inner, run: &Run, stale: Option<&Stale>) {
+    let Some(dag) = &run.dag else { return };
+    let kept = inner.catalog.get(dag);
+    if kept.is_ok_and(|kept| kept.spec.fused == run.topology.spec.fused) {
+        match stale {
+            None => inner.out_of_date.forget(dag),
+            Some(Stale::Absent { error, .. }) if error.is_retryable() => {}
+            Some(stale) => inner.out_of_date.note(dag, stale),
+        }
     }
 }
 
