@@ -8,6 +8,7 @@ mod read;
 mod record;
 #[cfg(test)]
 mod tests;
+mod text;
 mod writer;
 
 use std::sync::{Arc, Mutex};
@@ -22,7 +23,7 @@ pub use self::groups::LogGroup;
 pub use self::read::{LogRecord, Place, RecordPage, RecordQuery, StreamView};
 
 use self::groups::Groups;
-use self::record::LOGS;
+use self::record::{LOGS, Record};
 use self::writer::{Command, Reply, Until, Usages, Writer};
 use crate::{Scan, Store, StoreError};
 
@@ -323,18 +324,19 @@ impl LogStore {
 impl LogQuery {
     /// What the query wants of a record.
     fn pick(&self, key: &[u8], record: &[u8]) -> Result<Option<LogBatch>, StoreError> {
-        let (header, events) = record::decode_header(key, record)?;
+        let record = Record::open(key, record)?;
+        let header = &record.header;
         let other = self.request_id.is_some() && self.request_id != header.request_id;
         if other || self.since_ms.is_some_and(|since| header.newest_ms < since) {
             return Ok(None);
         }
-        let mut events = record::decode_events(key, events)?;
+        let mut events = record.events(key)?;
         if let Some(since) = self.since_ms {
             events.retain(|event| event.at_ms >= since);
         }
         Ok(Some(LogBatch {
             function: self.function.clone(),
-            stream: header.stream,
+            stream: header.stream.clone(),
             request_id: header.request_id,
             events,
         }))

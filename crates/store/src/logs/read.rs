@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use squall_types::{FunctionName, RequestId};
 
-use super::record::{self, APPEND_BYTES, LOGS};
+use super::record::{self, APPEND_BYTES, LOGS, Record};
 use super::{LogEvent, LogStore, READ_BATCHES_MAX, READ_BYTES_MAX, READ_STEP_RECORDS, writer};
 use crate::{Scan, StoreError};
 
@@ -105,16 +105,18 @@ impl LogStore {
             for (key, entry) in found {
                 looked_at += 1;
                 let place = place(&key)?;
-                let (header, encoded) = record::decode_header(&key, &entry.value)?;
-                let too_old = query.since_ms.is_some_and(|since| header.newest_ms < since);
-                if !too_old && wanted(&header.stream) {
+                let record = Record::open(&key, &entry.value)?;
+                let too_old = query
+                    .since_ms
+                    .is_some_and(|since| record.header.newest_ms < since);
+                if !too_old && wanted(&record.header.stream) {
                     bytes += entry.value.len();
-                    let lines = record::decode_events(&key, encoded)?;
+                    let lines = record.events(&key)?;
                     events += lines.len();
                     page.records.push(LogRecord {
                         place,
-                        stream: header.stream,
-                        request_id: header.request_id,
+                        stream: record.header.stream,
+                        request_id: record.header.request_id,
                         events: lines,
                     });
                 }
@@ -146,13 +148,14 @@ impl LogStore {
             let found = self.store.scan(scan).await?;
             let is_end = found.len() < READ_STEP_RECORDS;
             for (key, entry) in found {
-                let (header, encoded) = record::decode_header(&key, &entry.value)?;
+                let record = Record::open(&key, &entry.value)?;
+                let header = &record.header;
                 let bytes = (key.len() + entry.value.len()) as u64;
                 if let Some(stream) = streams.get_mut(&header.stream) {
                     stream.last_ms = stream.last_ms.max(header.newest_ms);
                     stream.bytes += bytes;
                 } else {
-                    let lines = record::decode_events(&key, encoded)?;
+                    let lines = record.events(&key)?;
                     let first = lines.iter().map(|line| line.at_ms).min();
                     let view = StreamView {
                         name: header.stream.clone(),
@@ -160,7 +163,7 @@ impl LogStore {
                         last_ms: header.newest_ms,
                         bytes,
                     };
-                    streams.insert(header.stream, view);
+                    streams.insert(header.stream.clone(), view);
                 }
                 after = Some(key);
             }

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use squall_types::FunctionName;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
-use super::record::{self, LOGS, USAGE, Usage};
+use super::record::{self, LOGS, Record, USAGE, Usage};
 use crate::{Batch, Scan, Store, StoreError};
 
 /// The most commands that are taken from the queue at once.
@@ -205,7 +205,7 @@ impl Writer {
                 Until::Key(last) => key <= *last,
                 Until::Limits { bytes_max, oldest_ms } => {
                     usage.bytes > *bytes_max
-                        || record::decode_header(&key, &entry.value)?.0.newest_ms < *oldest_ms
+                        || Record::open(&key, &entry.value)?.header.newest_ms < *oldest_ms
                 }
             };
             if !goes {
@@ -249,7 +249,7 @@ impl Writer {
         let mut batch = Batch::durable();
         let mut last = None;
         for (key, entry) in found {
-            if record::decode_header(&key, &entry.value)?.0.stream.as_ref() == stream {
+            if Record::open(&key, &entry.value)?.header.stream.as_ref() == stream {
                 usage.bytes = usage
                     .bytes
                     .saturating_sub(record_bytes(key.len(), entry.value.len()));
