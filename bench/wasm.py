@@ -2,7 +2,8 @@
 
 The C component echoes; the JavaScript one greets, and so do Node and workerd. `wasmtime serve` is its own handler in a
 program of the same wasmtime release (crates/runtime-wasm/examples/serve.rs), with the pooling allocator, which it
-uses where it can, and on demand. Nothing is pinned to a core: each has the whole machine, and wrk shares it.
+uses where it can, and on demand. The same program, made as bare as it goes, is the limit: hyper and the guest, and
+nothing of a platform. Nothing is pinned to a core: each has the whole machine, and wrk shares it.
 """
 
 import contextlib
@@ -72,6 +73,8 @@ def rivals(stack):
         "`wasmtime serve`, C, pooling": [serve, guests.HELLO_C, "pooling"],
         "`wasmtime serve`, C, on demand": [serve, guests.HELLO_C, "on-demand"],
         "`wasmtime serve`, JavaScript, pooling": [serve, guests.hello_js(), "pooling"],
+        "hyper and wasmtime alone, C, fresh instance": [serve, guests.HELLO_C, "bare"],
+        "hyper and wasmtime alone, C, instance used again": [serve, guests.HELLO_C, "bare-reused"],
         "Node http": guests.node(),
     }
     found = {name: stack.enter_context(guests.printing_its_address(command)) for name, command in commands.items()}
