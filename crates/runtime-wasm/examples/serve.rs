@@ -129,7 +129,7 @@ fn main() -> Result<()> {
 /// What makes calls cheap in the server's own engine.
 fn as_the_server(config: &mut Config) {
     let mut pool = PoolingAllocationConfig::new();
-    pool.linear_memory_keep_resident(128 * 1024);
+    pool.linear_memory_keep_resident(1024 * 1024);
     pool.table_keep_resident(64 * 1024);
     pool.pagemap_scan(Enabled::Auto);
     config.allocation_strategy(pool);
