@@ -17,8 +17,8 @@ pub(crate) const INSTANCES_MAX: u32 = 1000;
 const MEMORY_BYTES_MAX: usize = 4 << 30;
 /// Reset by copying instead of `madvise` up to this size: three system calls a call made two threads slower than one.
 /// Only what was written is copied, as far as wasmtime tells it apart (32 runs of pages): a call of the JavaScript
-/// example has 60 page faults instead of the 94 of an eighth of this, and no fewer with more. The pool keeps a hundred
-/// unused memories so, at most.
+/// example has 60 page faults instead of the 94 of an eighth of this, and no fewer with more. What a memory has kept is
+/// its place's in the pool: after as many calls at once as may be, that is 1 GiB at most.
 const MEMORY_KEEP_RESIDENT_BYTES: usize = 1024 * 1024;
 const TABLE_KEEP_RESIDENT_BYTES: usize = 64 * 1024;
 const ASYNC_STACK_BYTES: usize = 1024 * 1024;
