@@ -44,7 +44,8 @@ pub(crate) fn init_report(duration: Duration, cause: &StartCause) -> String {
     line
 }
 
-/// The line before an invocation's own.
+/// The line before an invocation's own. The log store keeps it, `end`'s and `report`'s short as long as they have these
+/// forms (`logs::text` there).
 pub(crate) fn start(request_id: RequestId, version: Version) -> String {
     line(format_args!("START RequestId: {request_id} Version: {version}"))
 }

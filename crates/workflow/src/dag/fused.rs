@@ -50,7 +50,7 @@ pub(crate) enum Stale {
     Changed(String),
     #[error("`{0}` has reserved concurrency, which a process for several functions would not keep")]
     Reserved(String),
-    #[error("it does not see the buckets that they see")]
+    #[error("the function that holds them does not see the buckets that they see")]
     Buckets,
     #[error("`{function}`: {error}")]
     Absent { function: String, error: InvokeError },
